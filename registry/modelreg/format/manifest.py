@@ -1,0 +1,181 @@
+"""The manifest of a release as frozen types. Specified in docs/spec/manifest.md; blocks in `manifest_blocks`."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from modelreg.errors import FormatError
+from modelreg.format.cid import Cid
+from modelreg.format.digest import HashAlgorithm
+from modelreg.format.merkle import Leaf, content_root
+from modelreg.format.paths import check_paths
+from modelreg.format.tensors import FileFormat, Tensor
+
+__all__ = [
+    "MAX_BASES",
+    "MAX_BASE_RANGE",
+    "MAX_CHUNKS",
+    "MAX_DEPTH",
+    "MAX_FILES",
+    "Base",
+    "BaseRange",
+    "Chunk",
+    "FileEntry",
+    "Manifest",
+    "Payload",
+]
+
+MAX_FILES = 65_536
+MAX_CHUNKS = 1 << 22
+MAX_BASES = 16
+MAX_BASE_RANGE = 2 << 20
+MAX_DEPTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Where a chunk's encoded bytes lie: `size` bytes at `offset` of a block."""
+
+    block: Cid
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BaseRange:
+    """Plaintext bytes of a base release that a chunk is encoded against."""
+
+    base: int
+    file: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One row of the chunk table; `payload` is None only for the chunk of an empty file."""
+
+    length: int
+    digest: bytes
+    encoding: int
+    payload: Payload | None
+    base: BaseRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A release that chunks are encoded against."""
+
+    content_root: bytes
+    manifest: Cid
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of the release; `chunks` is how many rows of the chunk table it has."""
+
+    path: str
+    size: int
+    format: FileFormat
+    chunks: int
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole manifest, checked on construction (docs/spec/manifest.md, section 5, checks 2 to 8)."""
+
+    algorithm: HashAlgorithm
+    content_root: bytes
+    bases: tuple[Base, ...]
+    files: tuple[FileEntry, ...]
+    chunks: tuple[Chunk, ...]
+
+    def __post_init__(self) -> None:
+        _check_counts(self)
+        check_paths(file.path for file in self.files)
+        found = content_root((leaf.hash() for leaf in self.leaves()), self.algorithm)
+        if found != self.content_root:
+            raise FormatError(
+                "content root", expected=f"0x{self.content_root.hex()}", found=f"0x{found.hex()}"
+            )
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+    @cached_property
+    def first_chunks(self) -> tuple[int, ...]:
+        """The index of each file's first chunk, and the number of chunks at the end."""
+        return tuple(accumulate((file.chunks for file in self.files), initial=0))
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """The offset of each chunk inside its file."""
+        offsets: list[int] = []
+        for number in range(len(self.files)):
+            lengths = (chunk.length for chunk in self.file_chunks(number))
+            offsets.extend(list(accumulate(lengths, initial=0))[:-1])
+        return tuple(offsets)
+
+    def file_chunks(self, number: int) -> Sequence[Chunk]:
+        """The chunk rows of file `number`."""
+        return self.chunks[self.first_chunks[number] : self.first_chunks[number + 1]]
+
+    def file_of(self, chunk: int) -> int:
+        """The number of the file that chunk row `chunk` belongs to."""
+        return bisect_right(self.first_chunks, chunk) - 1
+
+    def covering(self, file: int, offset: int, length: int) -> range:
+        """The chunk rows that a byte range of a file touches.
+
+        Raises:
+            FormatError: there is no such file, or the range does not lie inside it.
+        """
+        if not 0 <= file < len(self.files) or offset < 0 or offset + length > self.files[file].size:
+            raise FormatError("byte range", expected="a range inside a file", found=f"{file}:{offset}+{length}")
+        first, end = self.first_chunks[file], self.first_chunks[file + 1]
+        start = bisect_right(self.offsets, offset, first, end) - 1
+        stop = bisect_right(self.offsets, offset + length - 1, first, end) if length else start
+        return range(start, stop)
+
+    def leaves(self) -> Iterator[Leaf]:
+        """The leaves of the content tree, in order."""
+        for number, file in enumerate(self.files):
+            first = self.first_chunks[number]
+            for index, chunk in enumerate(self.file_chunks(number), first):
+                yield Leaf(file.path, self.offsets[index], chunk.length, chunk.digest)
+
+
+def _check_counts(manifest: Manifest) -> None:
+    limits = ((manifest.files, MAX_FILES), (manifest.chunks, MAX_CHUNKS), (manifest.bases, MAX_BASES))
+    for items, most in limits:
+        if len(items) > most:
+            raise FormatError("manifest count", expected=f"at most {most}", found=len(items))
+    rows = sum(file.chunks for file in manifest.files)
+    if rows != len(manifest.chunks):
+        raise FormatError("chunk rows", expected=rows, found=len(manifest.chunks))
+    paths = [file.path.encode() for file in manifest.files]
+    if any(a >= b for a, b in zip(paths, paths[1:], strict=False)):
+        raise FormatError("file order", expected="strictly ascending paths", found="another order")
+    for number, file in enumerate(manifest.files):
+        _check_file(file, manifest.file_chunks(number))
+    for chunk in manifest.chunks:
+        if chunk.base is not None and chunk.base.base >= len(manifest.bases):
+            raise FormatError("base index", expected=f"below {len(manifest.bases)}", found=chunk.base.base)
+
+
+def _check_file(file: FileEntry, chunks: Sequence[Chunk]) -> None:
+    lengths = [chunk.length for chunk in chunks]
+    if sum(lengths) != file.size or (lengths != [0] and not all(lengths)):
+        raise FormatError(f"chunks of {file.path!r}", expected=f"{file.size} bytes", found=sum(lengths))
+    end = 0
+    for tensor in file.tensors:
+        if tensor.offset < end or tensor.offset + tensor.length > file.size:
+            raise FormatError(
+                f"tensor {tensor.name!r}", expected="ascending spans inside the file", found=tensor.offset
+            )
+        end = tensor.offset + tensor.length
