@@ -1,0 +1,93 @@
+// Compiles the contracts with the pinned solc and compares the result with the committed artifacts;
+// `--write` refreshes them. Same sources, compiler and settings give the same bytes everywhere.
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import sha3 from "js-sha3";
+import solc from "solc";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const CONTRACTS = ["ModelRegistry"];
+
+// The deterministic deployment proxy has this address on every chain; the salt is zero.
+const DEPLOYER = "0x4e59b44847b379578588920cA78FbF26c0B4956C";
+const SALT = "0x" + "00".repeat(32);
+
+const SETTINGS = {
+  evmVersion: "cancun",
+  viaIR: true,
+  optimizer: { enabled: true, runs: 1000000 },
+  metadata: { appendCBOR: false, bytecodeHash: "none" },
+  outputSelection: {
+    "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"] },
+  },
+};
+
+function sources() {
+  const names = readdirSync(HERE, { recursive: true }).map((name) => name.replaceAll("\\", "/"));
+  const own = names.filter((name) => name.endsWith(".sol") && !name.startsWith("node_modules/")).sort();
+  return Object.fromEntries(own.map((name) => [name, { content: readFileSync(join(HERE, name), "utf8") }]));
+}
+
+function compile() {
+  const input = { language: "Solidity", sources: sources(), settings: SETTINGS };
+  const output = JSON.parse(solc.compile(JSON.stringify(input)));
+  const problems = output.errors ?? [];
+  problems.forEach((problem) => console.error(problem.formattedMessage));
+  if (problems.length > 0) throw new Error("the compiler must have nothing to say");
+  return output.contracts;
+}
+
+const keccak = (hex) => sha3.keccak256(Buffer.from(hex, "hex"));
+
+// EIP-55
+function checksummed(address) {
+  const hash = sha3.keccak256(address);
+  return "0x" + [...address].map((c, i) => (parseInt(hash[i], 16) > 7 ? c.toUpperCase() : c)).join("");
+}
+
+// EIP-1014
+function create2Address(bytecode) {
+  const preimage = "ff" + DEPLOYER.slice(2).toLowerCase() + SALT.slice(2) + keccak(bytecode);
+  return checksummed(keccak(preimage).slice(24));
+}
+
+function artifact(name, { abi, evm, storageLayout }) {
+  const { outputSelection, ...settings } = SETTINGS;
+  const document = {
+    contractName: name,
+    abi,
+    bytecode: "0x" + evm.bytecode.object,
+    deployedBytecode: "0x" + evm.deployedBytecode.object,
+    storageLayout,
+    compiler: { version: solc.version(), settings },
+    create2: { deployer: DEPLOYER, salt: SALT, address: create2Address(evm.bytecode.object) },
+  };
+  return JSON.stringify(document, null, 1) + "\n";
+}
+
+function committed(path) {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+const write = process.argv.includes("--write");
+const contracts = compile();
+for (const name of CONTRACTS) {
+  const path = join(HERE, "artifacts", `${name}.json`);
+  const fresh = artifact(name, contracts[`${name}.sol`][name]);
+  if (write) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, fresh);
+  }
+  const same = committed(path) === fresh;
+  const { create2, deployedBytecode } = JSON.parse(fresh);
+  console.log(`${name}: ${deployedBytecode.length / 2 - 1} bytes at ${create2.address}: ${same ? "ok" : "DIFFERS"}`);
+  if (!same) {
+    console.error(`artifacts/${name}.json is not what the sources compile to; run: npm --prefix contracts run write`);
+    process.exitCode = 1;
+  }
+}
