@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 import cbor2
 
 from modelreg.errors import FormatError
+from modelreg.format.block import MAX_BLOCK_BYTES
 from modelreg.format.cid import CID_BYTES, Cid, Codec
 from modelreg.format.digest import DIGEST_BYTES, Digest, HashAlgorithm
 
-__all__ = ["MAX_BLOCK_BYTES", "MAX_DEPTH", "Value", "decode", "encode", "links"]
+__all__ = ["MAX_DEPTH", "Value", "decode", "encode", "links"]
 
-MAX_BLOCK_BYTES = 1 << 20
 MAX_DEPTH = 16
 
 # A recursive alias would be exact, but then every caller has to narrow what it built itself.
@@ -69,7 +69,7 @@ _DECODERS = _OnlyLinks({_LINK_TAG: _read_link})
 _ENCODERS: dict[type, Callable[[cbor2.CBOREncoder, Any], None]] = {Cid: _write_link}
 
 
-def encode(value: Value, *, max_bytes: int = MAX_BLOCK_BYTES, max_depth: int = MAX_DEPTH) -> bytes:
+def encode(value: object, *, max_bytes: int = MAX_BLOCK_BYTES, max_depth: int = MAX_DEPTH) -> bytes:
     """Write a value as canonical DAG-CBOR.
 
     Args:
@@ -116,7 +116,7 @@ def decode(block: bytes, *, max_bytes: int = MAX_BLOCK_BYTES, max_depth: int = M
     return value
 
 
-def links(value: Value) -> Iterator[Cid]:
+def links(value: object) -> Iterator[Cid]:
     """All links in a value, in the order of its encoding if it was decoded; repeated ones too."""
     rest: list[Any] = [value]
     while rest:
