@@ -16,7 +16,7 @@ const SALT = "0x" + "00".repeat(32);
 const SETTINGS = {
   evmVersion: "cancun",
   viaIR: true,
-  optimizer: { enabled: true, runs: 1000000 },
+  optimizer: { enabled: true, runs: 200 },
   metadata: { appendCBOR: false, bytecodeHash: "none" },
   outputSelection: {
     "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"] },
