@@ -134,7 +134,7 @@ contract ModelRegistry is IModelRegistry {
         ReleaseId previous = _channels[model][channel];
         if (previous != expected) revert ChannelMoved(expected, previous);
         if (previous == NO_RELEASE) {
-            if (!channel.isBranch()) revert BadLabel(channel);
+            if (!channel.isChannel()) revert BadLabel(channel);
             _models[model].channels.push(channel);
         }
         _channels[model][channel] = release;

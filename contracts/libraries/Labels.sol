@@ -25,9 +25,13 @@ library Labels {
         return _isWord(label, LOWER | DIGITS, LOWER | DIGITS | DASH);
     }
 
-    /// @dev Branches and channels have the same rule.
     function isBranch(Label label) internal pure returns (bool) {
         return _isWord(label, LOWER | DIGITS, LOWER | DIGITS | DASH | DOT | UNDERSCORE);
+    }
+
+    /// @dev What reads as a version is no channel, so that a reader can tell `@1.2.0` from `@stable`.
+    function isChannel(Label label) internal pure returns (bool) {
+        return isBranch(label) && !isVersion(label);
     }
 
     function isModelName(string calldata name) internal pure returns (bool) {
