@@ -1,0 +1,104 @@
+"""Collecting the chunk rows of a release and packing its payloads into blocks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from modelreg.format.cid import Cid, Codec
+from modelreg.format.delta import Encoded
+from modelreg.format.digest import HashAlgorithm
+from modelreg.format.manifest import Base, BaseRange, Chunk, Payload
+
+__all__ = ["ChunkTable", "Sink", "used_bases"]
+
+# A payload of this size has a block of its own (docs/spec/manifest.md, section 4); smaller ones share blocks
+# of at most PACK_BYTES, so that a node that wants few tensors fetches little else.
+_OWN_BLOCK_BYTES = 128 << 10
+_PACK_BYTES = 256 << 10
+
+Sink = Callable[[Cid, bytes], None]
+"""Takes a block. The same block may come again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    length: int
+    digest: bytes
+    encoded: Encoded
+    base: BaseRange | None
+
+
+class ChunkTable:
+    """The rows of a release in the making. Equal chunks share one payload."""
+
+    def __init__(self, algorithm: HashAlgorithm, sink: Sink) -> None:
+        self._algorithm = algorithm
+        self._sink = sink
+        self._order: list[bytes] = []
+        self._rows: dict[bytes, Chunk] = {}
+        self._waiting: dict[bytes, _Waiting] = {}
+        self._waiting_bytes = 0
+        self.stored_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def holds(self, digest: bytes) -> bool:
+        """Whether some row has this digest already."""
+        return digest in self._rows or digest in self._waiting
+
+    def add_existing(self, row: Chunk) -> None:
+        """Append a row whose payload is in a block already, or that needs none."""
+        self._order.append(row.digest)
+        self._rows.setdefault(row.digest, row)
+
+    def add_encoded(self, length: int, digest: bytes, encoded: Encoded, base: BaseRange | None) -> None:
+        """Append a row with a new payload; the payload of a digest that is held already is dropped."""
+        self._order.append(digest)
+        if self.holds(digest):
+            return
+        waiting = _Waiting(length, digest, encoded, base)
+        size = len(encoded.payload)
+        if size >= _OWN_BLOCK_BYTES:
+            self._write([waiting])
+            return
+        if self._waiting_bytes + size > _PACK_BYTES:
+            self._flush()
+        self._waiting[digest] = waiting
+        self._waiting_bytes += size
+
+    def repeat(self, digest: bytes) -> None:
+        """Append a row equal to one that is held."""
+        self._order.append(digest)
+
+    def rows(self) -> tuple[Chunk, ...]:
+        """All rows in order; what was waiting is written first."""
+        self._flush()
+        return tuple(self._rows[digest] for digest in self._order)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._write(list(self._waiting.values()))
+        self._waiting = {}
+        self._waiting_bytes = 0
+
+    def _write(self, items: list[_Waiting]) -> None:
+        block = b"".join(item.encoded.payload for item in items)
+        cid = Cid.of(Codec.RAW, block, self._algorithm)
+        self._sink(cid, block)
+        self.stored_bytes += len(block)
+        offset = 0
+        for item in items:
+            payload = Payload(cid, offset, len(item.encoded.payload))
+            encoding = int(item.encoded.encoding)
+            self._rows[item.digest] = Chunk(item.length, item.digest, encoding, payload, item.base)
+            offset += payload.size
+
+
+def used_bases(rows: tuple[Chunk, ...], bases: tuple[Base, ...]) -> tuple[tuple[Chunk, ...], tuple[Base, ...]]:
+    """Leave out the bases that no row names, and renumber."""
+    used = sorted({row.base.base for row in rows if row.base})
+    numbers = {old: new for new, old in enumerate(used)}
+    renumbered = tuple(
+        replace(row, base=replace(row.base, base=numbers[row.base.base])) if row.base else row for row in rows
+    )
+    return renumbered, tuple(bases[old] for old in used)

@@ -1,0 +1,40 @@
+"""Threads for work that releases the GIL, with bounded memory."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["map_ordered", "worker_count"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+# Enough to keep every worker busy while the consumer writes, few enough to bound memory.
+_QUEUED_PER_WORKER = 3
+
+
+def worker_count() -> int:
+    """How many threads to use: the processors that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def map_ordered(function: Callable[[_T], _R], items: Iterable[_T], *, workers: int) -> Iterator[_R]:
+    """Apply `function` to items in threads and give the results in the order of the items.
+
+    At most a few results a worker wait to be taken, so that memory stays bounded whatever the number of items.
+    The first error ends the work: what has not begun is dropped.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[_R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= workers * _QUEUED_PER_WORKER:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,127 @@
+"""Checking a directory against a manifest, byte by byte."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelreg.errors import NotFoundError
+from modelreg.format.digest import Digest
+from modelreg.format.manifest import FileEntry, Manifest
+from modelreg.parallel import map_ordered, worker_count
+
+__all__ = ["PARTIAL_SUFFIX", "Problem", "verify_directory"]
+
+PARTIAL_SUFFIX = ".partial"
+"""What the name of a file ends with of which only some chunks were fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One difference between a directory and its release.
+
+    `kind` is `missing`, `extra`, `type` (not a regular file), `size`, `bytes` or `unreadable`.
+    """
+
+    path: str
+    kind: str
+    expected: str
+    found: str
+
+
+def verify_directory(
+    root: Path,
+    manifest: Manifest,
+    rows: frozenset[int] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Problem]:
+    """Compare the files under `root` with a release.
+
+    Args:
+        root: a directory; or a file, if the release has just one.
+        manifest: the release, itself verified against the ledger.
+        rows: the chunk rows that should be there, if not all are; their files are named `*.partial`.
+        progress: told the bytes checked since the last call.
+
+    Returns:
+        What differs, in the order of the manifest; nothing where every byte is as released.
+
+    Raises:
+        NotFoundError: there is nothing at `root`.
+    """
+    if not os.path.lexists(root):
+        raise NotFoundError(f"nothing at {root}", hint="name the directory that `modelreg sync` wrote")
+    problems: list[Problem] = []
+    expected: dict[str, Path] = {}
+    single = not root.is_dir() and len(manifest.files) == 1
+    for number, file in enumerate(manifest.files):
+        wanted = _wanted(manifest, number, rows)
+        if not wanted and rows is not None:
+            continue
+        name = file.path if rows is None else file.path + PARTIAL_SUFFIX
+        expected[name] = root if single else root / name
+        problems += _check_file(expected[name], name, manifest, number, wanted, progress)
+    if not single:
+        problems += [Problem(name, "extra", "no such file", "a file") for name in _extra(root, expected)]
+    return problems
+
+
+def _wanted(manifest: Manifest, number: int, rows: frozenset[int] | None) -> list[int]:
+    every = range(manifest.first_chunks[number], manifest.first_chunks[number + 1])
+    return [row for row in every if rows is None or row in rows]
+
+
+def _check_file(
+    path: Path, name: str, manifest: Manifest, number: int, rows: list[int], progress: Callable[[int], None]
+) -> list[Problem]:
+    file = manifest.files[number]
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return [Problem(name, "missing", f"{file.size} bytes", "no file")]
+    except OSError as error:
+        kind = "type" if path.is_symlink() else "unreadable"
+        return [Problem(name, kind, "a regular file", "a symbolic link" if kind == "type" else str(error.strerror))]
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return [Problem(name, "type", "a regular file", "a special file")]
+        problems = list(_check_chunks(descriptor, name, manifest, rows, progress))
+        if status.st_size != file.size:
+            problems.insert(0, Problem(name, "size", f"{file.size} bytes", f"{status.st_size} bytes"))
+        return problems
+    finally:
+        os.close(descriptor)
+
+
+def _check_chunks(
+    descriptor: int, name: str, manifest: Manifest, rows: list[int], progress: Callable[[int], None]
+) -> Iterator[Problem]:
+    def check(row: int) -> Problem | None:
+        chunk, offset = manifest.chunks[row], manifest.offsets[row]
+        found = manifest.algorithm.digest(os.pread(descriptor, chunk.length, offset))
+        progress(chunk.length)
+        if found.value == chunk.digest:
+            return None
+        place = _place(manifest.files[manifest.file_of(row)], offset, chunk.length)
+        wanted = Digest(manifest.algorithm, chunk.digest)
+        return Problem(name, "bytes", f"{wanted} {place}", str(found))
+
+    yield from filter(None, map_ordered(check, rows, workers=worker_count()))
+
+
+def _place(file: FileEntry, offset: int, length: int) -> str:
+    """Where a chunk lies, in words that help: its bytes, and the first tensor in them."""
+    inside = [t.name for t in file.tensors if t.offset < offset + length and offset < t.offset + t.length]
+    where = f"at bytes {offset} to {offset + length}"
+    return f"{where}, tensor {inside[0]}" if inside else where
+
+
+def _extra(root: Path, expected: dict[str, Path]) -> Iterator[str]:
+    for directory, below, names in os.walk(root):
+        links = [name for name in below if (Path(directory) / name).is_symlink()]
+        for name in sorted([*names, *links]):
+            relative = (Path(directory) / name).relative_to(root).as_posix()
+            if relative not in expected:
+                yield relative
