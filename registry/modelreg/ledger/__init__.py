@@ -1,0 +1,1 @@
+"""The ledger: proven reads of the ModelRegistry contract, and transactions that survive crashes."""

@@ -1,0 +1,98 @@
+"""Proven words of a contract's storage in one block. Specified in docs/spec/ledger.md, section 4."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelreg.errors import FormatError, UnreachableError, VerificationError
+from modelreg.ledger.header import Header, parse_header
+from modelreg.ledger.hexdata import address_text, data, quantity
+from modelreg.ledger.proof import NODE_BYTES_MAX, NODES_MAX, Account, prove_account, prove_word
+from modelreg.ledger.rpc import Rpc
+
+__all__ = ["PinnedState", "fetch_header"]
+
+# Public endpoints refuse more than 1024 keys in one request.
+_KEYS_MAX = 256
+
+
+def fetch_header(rpc: Rpc, block: str | int) -> Header | None:
+    """The verified header of a block, given its number or a tag; None if the endpoint has no such block."""
+    tag = hex(block) if isinstance(block, int) else block
+    answer = rpc.request("eth_getBlockByNumber", [tag, False])
+    if answer is None:
+        return None
+    header = parse_header(answer)
+    if isinstance(block, int) and header.number != block:
+        raise VerificationError("the RPC gave another block", expected=block, found=header.number)
+    return header
+
+
+def _nodes(value: object) -> list[bytes]:
+    if not isinstance(value, list) or len(value) > NODES_MAX:
+        raise FormatError("state proof", expected=f"a list of at most {NODES_MAX} nodes")
+    return [data(node, "a proof's node", most=NODE_BYTES_MAX) for node in value]
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise FormatError("state proof", expected="an object", found=type(value).__name__)
+    return value
+
+
+def _word(storage_root: bytes, slot: int, entry: Mapping[str, Any]) -> int:
+    if (key := quantity(entry.get("key"), "a proof's key")) != slot:
+        raise VerificationError("state proof: for another slot", expected=hex(slot), found=hex(key))
+    word = prove_word(storage_root, slot, _nodes(entry.get("proof")))
+    if (claimed := quantity(entry.get("value"), "a proof's value")) != word:
+        raise VerificationError("state proof: proves another value", expected=hex(claimed), found=hex(word))
+    return word
+
+
+class PinnedState:
+    """Proven words of one contract's storage in the block of `header`, a verified header."""
+
+    def __init__(self, rpc: Rpc, address: bytes, header: Header) -> None:
+        self._rpc = rpc
+        self._address = address
+        self.header = header
+        self.account = self.account_of(address)
+
+    def account_of(self, address: bytes) -> Account:
+        """Any account in this block: its nonce, balance and code hash."""
+        answer = self._ask(address, ())
+        try:
+            return prove_account(self.header.state_root, address, _nodes(answer.get("accountProof")))
+        except VerificationError as error:
+            raise self._explained(error) from None
+
+    def words(self, slots: Sequence[int]) -> list[int]:
+        """The words in these storage slots, in their order; an absent one is 0."""
+        found: list[int] = []
+        for start in range(0, len(slots), _KEYS_MAX):
+            found += self._step(slots[start : start + _KEYS_MAX])
+        return found
+
+    def _step(self, slots: Sequence[int]) -> list[int]:
+        entries = self._ask(self._address, slots).get("storageProof")
+        try:
+            if not isinstance(entries, list) or len(entries) != len(slots):
+                raise FormatError("state proof", expected=f"{len(slots)} storage proofs")
+            root = self.account.storage_root
+            return [_word(root, slot, _object(entry)) for slot, entry in zip(slots, entries, strict=True)]
+        except VerificationError as error:
+            raise self._explained(error) from None
+
+    def _ask(self, address: bytes, slots: Sequence[int]) -> Mapping[str, Any]:
+        keys = [f"0x{slot:064x}" for slot in slots]
+        params = [address_text(address), keys, hex(self.header.number)]
+        return _object(self._rpc.request("eth_getProof", params))
+
+    def _explained(self, error: VerificationError) -> Exception:
+        """The same error, unless the chain dropped the pinned block in the meantime."""
+        now = fetch_header(self._rpc, self.header.number)
+        if now is not None and now.hash == self.header.hash:
+            return error
+        return UnreachableError(
+            f"the chain reorganised while it was read: block {self.header.number} is another one now",
+            hint="run the command again, or read finalized blocks",
+        )
