@@ -1,7 +1,6 @@
 """Element types of tensors. Specified in docs/spec/content.md, section 1."""
 
 from enum import Enum
-from typing import Self
 
 from modelreg.errors import FormatError
 
@@ -58,12 +57,12 @@ class DType(Enum):
         return (elements * self.bits + 7) // 8
 
     @classmethod
-    def from_label(cls, label: str) -> Self:
+    def from_label(cls, label: str) -> "DType":
         """Parse a label. Raises FormatError for an unknown one."""
         found = _BY_LABEL.get(label)
         if found is None:
             raise FormatError("element type", expected=", ".join(_BY_LABEL), found=repr(label)[:40])
-        return cls(found)
+        return found
 
 
 _BY_LABEL = {dtype.label: dtype for dtype in DType}

@@ -72,7 +72,7 @@ class _Directory:
             raise FormatError(
                 "paths in a release",
                 expected="no two that are equal, differ only by case, or contain each other",
-                found=f"{ascii(path[:120])} beside a path with {ascii(known[0])}",
+                found=f"{path[:120]!a} beside a path with {known[0]!a}",
             )
         return known
 
