@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from modelreg.format.cid import Cid
 
@@ -38,15 +38,14 @@ class BlockSource(Protocol):
         """Whether something is kept under this CID; only `get` tells whether it is the block."""
 
 
-@runtime_checkable
 class BlockStore(BlockSource, Protocol):
     """A source that also keeps blocks."""
 
     def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> int:
         """Keep blocks, durably once this returns; the iterable is consumed piece by piece.
 
-        What is there already is not written again, unless it is damaged: then it is replaced. If an error ends
-        the call early, blocks before it may have been kept, each of them whole.
+        What is there already is not written again, unless it is damaged: then it is replaced. If an error
+        ends the call early, blocks before it may have been kept, each of them whole.
 
         Returns:
             How many bytes were written.
