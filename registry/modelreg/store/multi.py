@@ -1,0 +1,100 @@
+"""Several sources behind one store. Specified in docs/spec/store.md, section 7."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from modelreg.errors import ModelregError, NotFoundError, VerificationError
+from modelreg.format.block import check_block
+from modelreg.format.cid import Cid
+from modelreg.store.base import BlockSource, BlockStore, StoreStat
+
+__all__ = ["BadAnswer", "MultiStore"]
+
+_MAX_BAD_ANSWERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class BadAnswer:
+    """A source that failed on a block which it should have given: which one, on what, and how."""
+
+    source: str
+    cid: Cid
+    error: ModelregError
+
+
+class MultiStore:
+    """A store, and sources to fall back on where it has no good block. What they give is not kept here.
+
+    Attributes:
+        bad_answers: what sources got wrong, about the first 100; an absent block is no wrong answer.
+    """
+
+    def __init__(self, primary: BlockStore, fallbacks: Sequence[BlockSource]) -> None:
+        self._primary = primary
+        self._fallbacks = tuple(fallbacks)
+        self.bad_answers: list[BadAnswer] = []
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return ", ".join(source.name for source in (self._primary, *self._fallbacks))
+
+    def get(self, cid: Cid) -> bytes:
+        """See BlockSource: the first good answer. If there is none, the error of the worst answer is raised."""
+        failures: list[BadAnswer] = []
+        for source in (self._primary, *self._fallbacks):
+            try:
+                block = source.get(cid)
+                check_block(cid, block)
+            except NotFoundError:
+                continue
+            except ModelregError as error:
+                failures.append(BadAnswer(source.name, cid, error))
+            else:
+                self._note(failures)
+                return block
+        self._note(failures)
+        raise _no_block(cid, self.name, failures)
+
+    def has(self, cid: Cid) -> bool:
+        """See BlockSource; a source that cannot answer has it not."""
+        return any(_has(source, cid) for source in (self._primary, *self._fallbacks))
+
+    def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> int:
+        """See BlockStore; this and all below concerns the primary store alone."""
+        return self._primary.put_many(blocks)
+
+    def delete(self, cids: Iterable[Cid]) -> None:
+        """See BlockStore."""
+        self._primary.delete(cids)
+
+    def cids(self) -> Iterator[Cid]:
+        """See BlockStore."""
+        return self._primary.cids()
+
+    def size(self, cid: Cid) -> int:
+        """See BlockStore."""
+        return self._primary.size(cid)
+
+    def stat(self) -> StoreStat:
+        """See BlockStore."""
+        return self._primary.stat()
+
+    def _note(self, failures: list[BadAnswer]) -> None:
+        if len(self.bad_answers) < _MAX_BAD_ANSWERS:
+            self.bad_answers.extend(failures)
+
+
+def _has(source: BlockSource, cid: Cid) -> bool:
+    try:
+        return source.has(cid)
+    except ModelregError:
+        return False
+
+
+def _no_block(cid: Cid, names: str, failures: list[BadAnswer]) -> ModelregError:
+    """Wrong bytes are worse than no answer, and that is worse than an absent block."""
+    if not failures:
+        return NotFoundError(f"block {cid}", expected=f"in one of: {names}")
+    worst = next((bad for bad in failures if isinstance(bad.error, VerificationError)), failures[0])
+    return type(worst.error)(f"no source has a good block {cid}", found=f"in {worst.source}: {worst.error}")
