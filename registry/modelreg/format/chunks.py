@@ -12,7 +12,7 @@ from modelreg.format.tensors import ReadAt, Tensor
 __all__ = ["CHUNK_BYTES", "Correspondence", "Span", "plan"]
 
 CHUNK_BYTES = 512 << 10
-# Tensors below SMALL share chunks; below TINY whatever their type, for a chunk of its own costs about 50 bytes.
+# Tensors below SMALL share chunks, below TINY whatever their type: a chunk of its own costs about 50 bytes.
 _SMALL = 64 << 10
 _TINY = 1 << 10
 _JOINED_GAP = 4 << 10

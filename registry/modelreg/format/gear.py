@@ -1,7 +1,7 @@
 """Content-defined cuts of bytes without structure. Specified in docs/spec/content.md, section 3.3.
 
-The rolling hash is that of FastCDC (Xia and others, USENIX ATC 2016) over a window of 32 bytes; numpy computes
-it for all positions of a block at once by doubling the window five times.
+The rolling hash is that of FastCDC (Xia and others, USENIX ATC 2016) over a window of 32 bytes; numpy
+computes it for all positions of a block at once by doubling the window five times.
 """
 
 from collections.abc import Iterator
