@@ -1,0 +1,152 @@
+"""Chunk to payload: which encodings are worth a try. See docs/spec/delta.md, section 11."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelreg.errors import FormatError, InputError
+from modelreg.format.delta.casts import CASTABLE, pack_cast, sibling_length
+from modelreg.format.delta.decoder import decode
+from modelreg.format.delta.encoding import MAX_BASE_BYTES, MAX_CHUNK_BYTES, Buffer, Encoded, Encoding
+from modelreg.format.delta.exponent import pack_exp
+from modelreg.format.delta.integers import pack_diff, pack_solo
+from modelreg.format.delta.plain import pack_frame
+from modelreg.format.delta.sparse import pack_sparse
+from modelreg.format.delta.words import WordType, common_shift, ordered, signed_words
+
+__all__ = ["DEFAULT_EFFORT", "encode", "encode_cast"]
+
+DEFAULT_EFFORT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What an effort spends: pcodec and zstd levels, and whether probes may rule candidates out."""
+
+    delta_level: int
+    solo_level: int
+    probing: bool
+
+
+# pcodec 12 takes ten times as long as 8 on whole weights, for 0.2 %; on differences 10 costs little over 8.
+_PLANS = {1: _Plan(delta_level=10, solo_level=8, probing=True), 2: _Plan(12, 12, probing=False)}
+
+_PROBE_LEVEL = 3
+_BEST_LEVEL = 19
+# zstd 19 runs at 3 to 12 MB/s: only where zstd 3 already wins clearly, or on little.
+_PROBE_MARGIN = 0.98
+_LITTLE_BYTES = 16 << 10
+# More changed words than this and the list is longer than a stream.
+_SPARSE_SHARE = 64
+
+
+def encode(chunk: Buffer, word: WordType, base: Buffer | None, *, effort: int = DEFAULT_EFFORT) -> Encoded:
+    """Encode a chunk as small as the effort allows; never larger than RAW, and only what decodes again.
+
+    Args:
+        chunk: at most MAX_CHUNK_BYTES of plaintext.
+        word: what the bytes mean; taken as U8 where the length is no multiple of the word's width.
+        base: plaintext of a parent release, at most MAX_BASE_BYTES; best the range that the chunk replaces.
+        effort: 0 stores, 1 balances, 2 tries everything.
+
+    Raises:
+        InputError: chunk or base too long, or an unknown effort.
+    """
+    data = _checked(chunk, MAX_CHUNK_BYTES, "chunk")
+    parent = _checked(base, MAX_BASE_BYTES, "base") if base else None
+    raw = Encoded(Encoding.RAW, bytes(data))
+    if effort == 0 or not data:
+        return raw
+    if effort not in _PLANS:
+        raise InputError("effort", expected="0, 1 or 2", found=effort)
+    trial = _Trial(data, word if len(data) % word.width == 0 else WordType.U8, parent, _PLANS[effort], raw)
+    trial.run()
+    return trial.best if _decodes(trial.best, parent, data) else raw
+
+
+def encode_cast(chunk: Buffer, word: WordType, sibling: Buffer, sibling_word: WordType) -> Encoded | None:
+    """Encode a chunk as a cast of the same values in another precision; None where it is none."""
+    data = _checked(chunk, MAX_CHUNK_BYTES, "chunk")
+    source = _checked(sibling, MAX_BASE_BYTES, "sibling")
+    if word == sibling_word or not {word, sibling_word} <= CASTABLE or not data or len(data) % word.width:
+        return None
+    if len(source) != sibling_length(len(data), word, sibling_word):
+        return None
+    encoded = Encoded(Encoding.CAST, pack_cast(data, word, source, sibling_word))
+    if len(encoded.payload) * _SPARSE_SHARE > len(data) + _LITTLE_BYTES or len(encoded.payload) > len(data):
+        return None
+    return encoded if _decodes(encoded, source, data) else None
+
+
+def _checked(data: Buffer, limit: int, name: str) -> memoryview:
+    view = memoryview(data).cast("B")
+    if len(view) > limit:
+        raise InputError(f"{name} too long", expected=f"at most {limit} bytes", found=len(view))
+    return view
+
+
+def _decodes(encoded: Encoded, base: memoryview | None, chunk: memoryview) -> bool:
+    """Whether decoding gives the chunk back: a library's fault must cost bytes, never a release."""
+    parent = base if encoded.encoding.needs_base else None
+    try:
+        return decode(encoded.encoding, encoded.payload, parent, len(chunk)) == chunk
+    except FormatError:
+        return False
+
+
+class _Trial:
+    """The candidates for one chunk, and the smallest so far."""
+
+    def __init__(
+        self, data: memoryview, word: WordType, base: memoryview | None, plan: _Plan, best: Encoded
+    ) -> None:
+        self._data = data
+        self._word = word
+        self._base = base
+        self._plan = plan
+        self._words = signed_words(data, word)
+        self._shift = common_shift(self._words)
+        self.best = best
+
+    def run(self) -> None:
+        """Try what a probe does not rule out."""
+        if self._base is not None and len(self._base) == len(self._data):
+            self._offer_all(self._deltas(self._base))
+        if self._promising:
+            self._offer(Encoding.SOLO, pack_solo(self._words, self._word, self._shift, self._plan.solo_level))
+            self._offer_frames(Encoding.ZSTD, None)
+        if self._base is not None and (self._promising or not self._word.exponent_bits):
+            self._offer_frames(Encoding.PATCH, self._base)
+
+    @property
+    def _promising(self) -> bool:
+        """Whether encodings without words might still win: no delta has halved the chunk."""
+        return not self._plan.probing or 2 * len(self.best.payload) > len(self._data)
+
+    def _offer(self, encoding: Encoding, payload: bytes) -> None:
+        if len(payload) < len(self.best.payload):
+            self.best = Encoded(encoding, payload)
+
+    def _offer_all(self, candidates: Iterator[tuple[Encoding, bytes]]) -> None:
+        for encoding, payload in candidates:
+            self._offer(encoding, payload)
+
+    def _deltas(self, base: memoryview) -> Iterator[tuple[Encoding, bytes]]:
+        word, shift, level = self._word, self._shift, self._plan.delta_level
+        parent = signed_words(base, word)
+        difference = ordered(self._words, word, shift) - ordered(parent, word, shift)
+        changed = int(np.count_nonzero(difference))
+        if changed * _SPARSE_SHARE <= len(difference):
+            yield Encoding.SPARSE, pack_sparse(difference, word, shift)
+        if changed and word.exponent_bits:
+            yield Encoding.EXP, pack_exp(difference, parent, word, shift, level)
+        elif changed:
+            yield Encoding.DIFF, pack_diff(difference, word, shift, level)
+
+    def _offer_frames(self, encoding: Encoding, base: memoryview | None) -> None:
+        probe = pack_frame(self._data, base, _PROBE_LEVEL)
+        clear = len(probe) < _PROBE_MARGIN * len(self.best.payload)
+        self._offer(encoding, probe)
+        if clear or not self._plan.probing or len(self._data) <= _LITTLE_BYTES:
+            self._offer(encoding, pack_frame(self._data, base, _BEST_LEVEL))
