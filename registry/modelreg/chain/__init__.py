@@ -1,0 +1,6 @@
+"""The embedded chain: Ethereum's Prague rules over one SQLite file. Specified in docs/spec/chain.md."""
+
+from modelreg.chain.chain import Chain, create, open_chain
+from modelreg.chain.rpcerror import RpcError
+
+__all__ = ["Chain", "RpcError", "create", "open_chain"]
