@@ -24,7 +24,7 @@ _SHARED_EACH = 64
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A chunk: bytes of a file, and the type of the words in it. Bytes left over at the end are no word."""
+    """A chunk: bytes of a file, and the type of the words in it; its length is a multiple of `word_bytes`."""
 
     offset: int
     length: int
@@ -77,7 +77,7 @@ def plan(read_at: ReadAt, size: int, tensors: Sequence[Tensor]) -> Iterator[Span
             group.add(piece)
             continue
         if group:
-            yield group.span()
+            yield from group.spans()
         group = None
         if piece.tensor is None:
             yield from _cut_bytes(read_at, piece)
@@ -86,7 +86,7 @@ def plan(read_at: ReadAt, size: int, tensors: Sequence[Tensor]) -> Iterator[Span
         else:
             yield from _cut_tensor(piece.tensor)
     if group:
-        yield group.span()
+        yield from group.spans()
 
 
 def _cut_tensor(tensor: Tensor) -> Iterator[Span]:
@@ -102,13 +102,14 @@ def _cut_bytes(read_at: ReadAt, gap: _Piece) -> Iterator[Span]:
 
 
 class _Group:
-    """A chunk that small tensors share, as it grows. Its word is BYTES until a tensor settles it."""
+    """A chunk that small tensors share, as it grows; a tensor that is not tiny settles what its word is."""
 
     def __init__(self, piece: _Piece, tensor: Tensor) -> None:
         self._start = piece.offset
         self._end = piece.end
         self._word = tensor.dtype
         self._settled = piece.length >= _TINY
+        self._whole = piece.end
 
     def takes(self, piece: _Piece) -> bool:
         """Whether the chunk may go on with this piece, which lies right behind it."""
@@ -128,13 +129,16 @@ class _Group:
         """Append a piece that `takes` allowed."""
         self._end = piece.end
         if piece.length >= _TINY and piece.tensor is not None:
-            self._word, self._settled = piece.tensor.dtype, True
+            self._word, self._settled, self._whole = piece.tensor.dtype, True, piece.end
         elif not self._settled and (piece.tensor is None or piece.tensor.dtype is not self._word):
             self._word = DType.BYTES
 
-    def span(self) -> Span:
-        """The chunk as it stands."""
-        return Span(self._start, self._end - self._start, self._word)
+    def spans(self) -> Iterator[Span]:
+        """The chunk; what would leave its last word incomplete is one of its own."""
+        end = self._whole if (self._end - self._start) % self._word.word_bytes else self._end
+        yield Span(self._start, end - self._start, self._word)
+        if end < self._end:
+            yield Span(end, self._end - end, DType.BYTES)
 
 
 def _begins_chunk(tensor: Tensor) -> bool:
