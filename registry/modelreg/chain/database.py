@@ -24,12 +24,14 @@ from modelreg.format.digest import keccak256
 
 __all__ = [
     "APPLICATION_ID",
+    "NODE_TABLE",
     "SCHEMA_VERSION",
     "connect",
     "initialise",
     "insert_nodes",
     "node_at",
     "reading",
+    "translated",
     "writing",
 ]
 
@@ -37,9 +39,10 @@ APPLICATION_ID = 0x6D726367  # "mrcg", in the file's header: tells a chain from 
 SCHEMA_VERSION = 1
 _BUSY_MS = 60_000
 
-_SCHEMA = """
+NODE_TABLE = "CREATE TABLE node (hash BLOB PRIMARY KEY, body BLOB NOT NULL)"
+_SCHEMA = f"""
+{NODE_TABLE};
 CREATE TABLE genesis (chain_id INTEGER NOT NULL, hash BLOB NOT NULL, alloc TEXT NOT NULL);
-CREATE TABLE node (hash BLOB PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE block (number INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, header BLOB NOT NULL);
 CREATE TABLE tx (
   number INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, sender BLOB NOT NULL, raw BLOB NOT NULL
@@ -77,7 +80,8 @@ def _raise(error: sqlite3.Error, path: Path) -> ModelregError:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into the branches of ModelregError."""
     try:
         yield
     except sqlite3.Error as error:
@@ -102,7 +106,7 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     """Open an existing chain. Raises NotFoundError, FormatError, NotPermittedError or UnreachableError."""
     if not path.is_file():
         raise NotFoundError(f"no chain at {path}", hint="make one with `modelreg init`")
-    with _translated(path):
+    with translated(path):
         connection = _open(path, "mode=ro" if readonly else "mode=rw")
         try:
             _check(connection, path)
@@ -140,7 +144,7 @@ def initialise(path: Path) -> Iterator[sqlite3.Connection]:
     An empty database counts as new, so that a creation that was killed can be repeated. Raises ConflictError
     where a chain exists, FormatError where anything else does.
     """
-    with _translated(path):
+    with translated(path):
         connection = _open(path, "mode=rwc")
         try:
             connection.execute("PRAGMA synchronous=FULL")
@@ -186,14 +190,14 @@ def _transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
 @contextmanager
 def writing(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
     """One SQL transaction that holds the write lock from its start; commits, or leaves no trace."""
-    with _translated(path), _transaction(connection, "IMMEDIATE"):
+    with translated(path), _transaction(connection, "IMMEDIATE"):
         yield connection
 
 
 @contextmanager
 def reading(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
     """One snapshot: everything read inside is of the same head."""
-    with _translated(path), _transaction(connection, "DEFERRED"):
+    with translated(path), _transaction(connection, "DEFERRED"):
         yield connection
 
 

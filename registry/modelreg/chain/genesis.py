@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from modelreg.chain.header import EMPTY_BLOOM, EMPTY_ROOT, Header
-from modelreg.errors import InputError
+from modelreg.errors import InputError, VerificationError
 
 __all__ = [
     "DEPLOYMENT_PROXY",
@@ -65,4 +65,7 @@ def write_alloc(alloc: Mapping[bytes, int]) -> str:
 
 def read_alloc(text: str) -> dict[bytes, int]:
     """Read what `write_alloc` wrote."""
-    return {bytes.fromhex(address): int(balance, 16) for address, balance in json.loads(text).items()}
+    try:
+        return {bytes.fromhex(address): int(balance, 16) for address, balance in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise VerificationError("the chain file is damaged", expected="genesis balances") from error

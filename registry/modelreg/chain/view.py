@@ -8,7 +8,7 @@ from modelreg.chain import transaction
 from modelreg.chain.database import insert_nodes, node_at
 from modelreg.chain.header import Header
 from modelreg.chain.params import BlockRef
-from modelreg.chain.receipt import Receipt
+from modelreg.chain.receipt import Log, Receipt
 from modelreg.chain.rpcerror import SERVER_ERROR, RpcError
 from modelreg.chain.transaction import Transaction
 from modelreg.errors import VerificationError
@@ -105,6 +105,16 @@ class View:
         """The block that holds a transaction."""
         row = self._row("SELECT number FROM tx WHERE hash = ?", tx_hash)
         return None if row is None else self.block(int(row[0]))
+
+    def logs(self, number: int) -> tuple[Log, ...]:
+        """The events of a block, as the index has them."""
+        sql = (
+            "SELECT address, topic0, topic1, topic2, topic3, data FROM log WHERE number = ? ORDER BY position"
+        )
+        rows = self.connection.execute(sql, (number,)).fetchall()
+        return tuple(
+            Log(row[0], tuple(topic for topic in row[1:5] if topic is not None), row[5]) for row in rows
+        )
 
     def ancestors(self, number: int) -> Iterator[bytes]:
         """Hashes of the blocks before `number`, nearest first, as far as BLOCKHASH sees."""
