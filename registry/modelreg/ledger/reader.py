@@ -63,6 +63,10 @@ class Reader:
         self._require_code(state)
         return View(state)
 
+    def at_block(self, number: int) -> View:
+        """Pin a block by its number, whatever the policy. Raises UnreachableError if there is none yet."""
+        return self.at(self._fetch(number))
+
     def genesis(self) -> Header:
         """The verified header of block 0: what tells two chains with one chain id apart."""
         return self._fetch(0)

@@ -123,7 +123,7 @@ class View:
         """A release, its parent, and so on; each seq is one less than the one before."""
         seq = None
         while release is not None:
-            record = self._existing(release)
+            record = self.existing(release)
             if seq is not None and record.seq != seq - 1:
                 raise FormatError(f"seq of {release}", expected=seq - 1, found=record.seq)
             yield record
@@ -142,7 +142,7 @@ class View:
                 found = self.head(model, branch)
         if found is None:
             raise self._nothing(reference)
-        return self._existing(found)
+        return self.existing(found)
 
     def _nothing(self, reference: Reference) -> NotFoundError:
         if isinstance(reference, AtRelease) or self.model(reference.model) is None:
@@ -152,7 +152,8 @@ class View:
         hint = f"see what there is with `modelreg log {reference.model}`"
         return NotFoundError(f"{reference} is not on the ledger", hint=hint)
 
-    def _existing(self, release: ReleaseId) -> Release:
+    def existing(self, release: ReleaseId) -> Release:
+        """A release's record. Raises NotFoundError if there is none."""
         record = self.release(release)
         if record is None:
             raise NotFoundError(f"release {release} is not on the ledger")
