@@ -40,7 +40,7 @@ class MultiStore:
         return ", ".join(source.name for source in (self._primary, *self._fallbacks))
 
     def get(self, cid: Cid) -> bytes:
-        """See BlockSource: the first good answer. If there is none, the error of the worst answer is raised."""
+        """See BlockSource: the first good answer, or if there is none, the error of the worst answer."""
         failures: list[BadAnswer] = []
         for source in (self._primary, *self._fallbacks):
             try:
