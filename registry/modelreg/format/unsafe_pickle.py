@@ -17,8 +17,9 @@ _PICKLE = "a pickle, which runs code when it is loaded"
 _NUMPY = "a numpy array of objects, which is a pickle"
 _COMPRESSED = "a compressed pickle, which runs code when it is loaded"
 
-# Operations that import a name: no code runs without one of them.
-_IMPORTS = frozenset({"GLOBAL", "INST", "EXT1", "EXT2", "EXT4"})
+# Operations that import a name, and those that call it. No code runs without one of each.
+_IMPORTS = frozenset({"GLOBAL", "INST"})
+_CALLS = frozenset({"REDUCE", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 _STRINGS = frozenset({"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "MEMOIZE"})
 # Bytes that are no pickle rarely parse as more than this many operations.
 _ENOUGH = 8
@@ -35,7 +36,9 @@ def pickle_reason(head: bytes, size: int) -> str | None:
         found = operations.stopped or operations.exhausted or operations.count >= _ENOUGH
     else:
         whole = operations.stopped and operations.end == size and operations.count > 2
-        found = whole or (operations.imports and (operations.stopped or operations.exhausted))
+        # Two lines of text can look like an import, so one that leads nowhere must end as a pickle does.
+        runs = operations.calls if operations.exhausted else operations.stopped
+        found = whole or (operations.imports and runs)
     return _PICKLE if found else None
 
 
@@ -45,12 +48,14 @@ class _Operations:
     def __init__(self, data: bytes) -> None:
         self.count = 0
         self.end = 0
-        self.imports = self.stopped = self.exhausted = False
-        strings = 0
+        self.imports = self.calls = self.stopped = self.exhausted = False
+        strings = marks = 0
         for name, at in self._parse(data):
             self.count += 1
             strings += name in _STRINGS
+            marks += name == "MARK"
             self.imports |= name in _IMPORTS or (name == "STACK_GLOBAL" and strings > 1)
+            self.calls |= name in _CALLS or (name == "INST" and marks > 0)
             self.stopped = name == "STOP"
             self.end = at + 1
 
