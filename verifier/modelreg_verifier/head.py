@@ -49,12 +49,13 @@ class HeadPolicy:
         replaceable: how many of the newest blocks may still be replaced by a reorganisation; 0 where the
             block that is read is final, as on the embedded chain.
         max_age: seconds after which a head is taken for frozen; None where blocks come on demand.
-        max_ahead: seconds that a block's time may be ahead of the clock.
+        max_ahead: seconds that a block's time may be ahead of the clock; None where the times of blocks
+            may outrun it, as on the embedded chain.
     """
 
     replaceable: int = 0
     max_age: int | None = None
-    max_ahead: int = 900
+    max_ahead: int | None = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ def _broken(what: str, expected: object, found: object) -> VerificationError:
 
 def _require_plausible_time(block: ObservedBlock, policy: HeadPolicy, now: int) -> None:
     # Checks 7 and 8.
-    if block.time > now + policy.max_ahead:
+    if policy.max_ahead is not None and block.time > now + policy.max_ahead:
         raise VerificationError(
             "fast-forward: a block from the future",
             expected=f"a time of at most {now + policy.max_ahead}",

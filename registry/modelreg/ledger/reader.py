@@ -42,8 +42,8 @@ class Reader:
         if policy not in _TAGS and not (isinstance(policy, int) and policy >= 0):
             raise InputError("block policy", expected="latest, safe, finalized or a number", found=policy)
         self._rpc = rpc
-        self._address = address
-        self._chain_id = chain_id
+        self.address = address
+        self.chain_id = chain_id
         self._policy = policy
         self._witnesses = witnesses
 
@@ -59,19 +59,16 @@ class Reader:
     def at(self, header: Header) -> View:
         """Pin a header that was verified before."""
         self._require_agreement(header)
-        state = PinnedState(self._rpc, self._address, header)
+        state = PinnedState(self._rpc, self.address, header)
         self._require_code(state)
         return View(state)
 
     def at_block(self, number: int) -> View:
         """Pin a block by its number, whatever the policy. Raises UnreachableError if there is none yet."""
-        return self.at(self._fetch(number))
+        return self.at(self.header(number))
 
-    def genesis(self) -> Header:
-        """The verified header of block 0: what tells two chains with one chain id apart."""
-        return self._fetch(0)
-
-    def _fetch(self, block: BlockPolicy) -> Header:
+    def header(self, block: BlockPolicy) -> Header:
+        """A verified header by number or tag; that of block 0 tells two chains with one chain id apart."""
         header = fetch_header(self._rpc, block)
         if header is None:
             raise UnreachableError(f"{self._rpc.name} has no block {block}", hint="wait, or use another RPC")
@@ -79,22 +76,22 @@ class Reader:
 
     def _head(self) -> Header:
         if isinstance(self._policy, str):
-            return self._fetch(self._policy)
-        newest = self._fetch("latest")
+            return self.header(self._policy)
+        newest = self.header("latest")
         if self._policy == 0:
             return newest
-        return self._fetch(max(0, newest.number - self._policy))
+        return self.header(max(0, newest.number - self._policy))
 
     def _require_chain(self, rpc: Rpc) -> None:
         found = quantity(rpc.request("eth_chainId", []), "chain id")
-        if found != self._chain_id:
+        if found != self.chain_id:
             hint = "use the RPC of the chain that this home was made for"
             raise VerificationError(
-                f"{rpc.name} is on another chain", expected=self._chain_id, found=found, hint=hint
+                f"{rpc.name} is on another chain", expected=self.chain_id, found=found, hint=hint
             )
 
     def _require_code(self, state: PinnedState) -> None:
-        place = f"{address_text(self._address)} on chain {self._chain_id}"
+        place = f"{address_text(self.address)} on chain {self.chain_id}"
         found, expected = state.account.code_hash, load_artifact().code_hash
         if found == EMPTY_CODE_HASH:
             hint = "deploy it with `modelreg init`, or check the address and the chain"

@@ -26,7 +26,7 @@ from modelreg.ledger.endpoint import Call, Endpoint, Receipt
 from modelreg.ledger.fees import FeePolicy
 from modelreg.ledger.hexdata import address_text
 from modelreg.ledger.outbox import Outbox
-from modelreg.ledger.pinned import PinnedState, fetch_header
+from modelreg.ledger.pinned import PinnedState
 from modelreg.ledger.proof import EMPTY_CODE_HASH
 from modelreg.ledger.reader import Reader
 from modelreg.ledger.records import REASON_BYTES_MAX, Role
@@ -89,7 +89,7 @@ class Writer:
             Endpoint(rpc, self.account),
             chain_id,
             signer,
-            Outbox(outbox, f"{chain_id}:{self._reader.genesis().hash.hex()}", self.account),
+            Outbox(outbox, f"{chain_id}:{self._reader.header(0).hash.hex()}", self.account),
             fees=fees,
             patience=patience,
         )
@@ -186,9 +186,7 @@ class Writer:
             return receipt
 
     def _is_deployed(self) -> bool:
-        header = fetch_header(self._rpc, "latest")
-        if header is None:
-            raise UnreachableError(f"{self._rpc.name} has no blocks")
+        header = self._reader.header("latest")
         state = PinnedState(self._rpc, self._address, header)
         if state.account.code_hash != EMPTY_CODE_HASH:
             self._reader.at(header)
