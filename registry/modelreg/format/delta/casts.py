@@ -100,6 +100,7 @@ def unpack_cast(payload: memoryview, base: memoryview, length: int) -> Integers:
         )
     if length % target.width or len(base) != sibling_length(length, target, source):
         raise FormatError("sibling", expected=f"a base for {length} bytes of {target.name}", found=len(base))
-    integers = unpack_changes(payload, _HEAD_BYTES, length // target.width, target.width)
+    integers = np.empty(length // target.width, f"<i{target.width}")
+    unpack_changes(payload[_HEAD_BYTES:], integers)
     integers += ordered(convert(signed_words(base, source), source, target), target, 0)
     return join(integers, target, 0)

@@ -1,17 +1,19 @@
-"""Payload to chunk. Specified in docs/spec/delta.md, sections 1 and 10."""
+"""Payload to chunk. Specified in docs/spec/delta.md, sections 1, 3 and 6."""
+
+import numpy as np
 
 from modelreg.errors import FormatError
 from modelreg.format.delta.casts import unpack_cast
 from modelreg.format.delta.encoding import MAX_BASE_BYTES, MAX_CHUNK_BYTES, Buffer, Encoding
 from modelreg.format.delta.exponent import unpack_exp
-from modelreg.format.delta.integers import unpack_diff, unpack_solo
 from modelreg.format.delta.plain import unpack_frame
-from modelreg.format.delta.sparse import unpack_sparse
-from modelreg.format.delta.words import Integers
+from modelreg.format.delta.sparse import unpack_changes
+from modelreg.format.delta.streams import unpack_only
+from modelreg.format.delta.words import HEAD_BYTES, Integers, WordType, join, ordered, signed_words
 
 __all__ = ["decode"]
 
-_OVER_BASE = {Encoding.SPARSE: unpack_sparse, Encoding.EXP: unpack_exp, Encoding.DIFF: unpack_diff}
+_AS_LONG_AS_BASE = frozenset((Encoding.SPARSE, Encoding.EXP, Encoding.DIFF))
 
 
 def decode(encoding: int, payload: Buffer, base: Buffer | None, length: int) -> memoryview:
@@ -29,13 +31,8 @@ def decode(encoding: int, payload: Buffer, base: Buffer | None, length: int) -> 
             that was tampered with may be wrong: compare their digest.
     """
     known, view = _check(encoding, payload, length)
-    if known.needs_base:
-        chunk = _decode_over(known, view, _check_base(known, base, length), length)
-    elif base is not None:
-        raise FormatError("base", expected=f"none for {known.name}", found=f"{len(base)} bytes")
-    else:
-        chunk = _decode_alone(known, view, length)
-    return chunk.toreadonly()
+    parent = _check_base(known, base, length)
+    return _decode(known, view, parent, length).toreadonly()
 
 
 def _check(encoding: int, payload: Buffer, length: int) -> tuple[Encoding, memoryview]:
@@ -52,32 +49,71 @@ def _check(encoding: int, payload: Buffer, length: int) -> tuple[Encoding, memor
 
 
 def _check_base(encoding: Encoding, base: Buffer | None, length: int) -> memoryview:
-    if base is None:
-        raise FormatError("base", expected=f"one for {encoding.name}", found="none")
-    view = memoryview(base).cast("B")
-    if not 0 < len(view) <= MAX_BASE_BYTES:
+    view = memoryview(base or b"").cast("B")
+    if (base is not None) != encoding.needs_base:
+        found = "none" if base is None else f"{len(view)} bytes"
+        raise FormatError(
+            f"base for {encoding.name}", expected="one" if base is None else "none", found=found
+        )
+    if base is not None and not 0 < len(view) <= MAX_BASE_BYTES:
         raise FormatError("base", expected=f"1 to {MAX_BASE_BYTES} bytes", found=len(view))
-    if encoding in _OVER_BASE and len(view) != length:
+    if encoding in _AS_LONG_AS_BASE and len(view) != length:
         raise FormatError("base", expected=f"{length} bytes", found=len(view))
     return view
 
 
-def _decode_alone(encoding: Encoding, payload: memoryview, length: int) -> memoryview:
+def _decode(encoding: Encoding, payload: memoryview, base: memoryview, length: int) -> memoryview:
+    match encoding:
+        case Encoding.RAW:
+            if len(payload) != length:
+                raise FormatError("payload", expected=f"{length} bytes", found=len(payload))
+            return payload
+        case Encoding.ZSTD | Encoding.PATCH:
+            return memoryview(unpack_frame(payload, base, length))
+        case Encoding.CAST:
+            return _bytes_of(unpack_cast(payload, base, length))
+        case _:
+            return _decode_words(encoding, payload, base, length)
+
+
+def _decode_words(encoding: Encoding, payload: memoryview, base: memoryview, length: int) -> memoryview:
+    word, shift, tail = _read_head(payload, length)
+    body = payload[HEAD_BYTES : len(payload) - tail]
+    integers = np.empty(length // word.width, f"<i{word.width}")
     if encoding is Encoding.SOLO:
-        return _bytes_of(unpack_solo(payload, length))
-    if encoding is Encoding.ZSTD:
-        return memoryview(unpack_frame(payload, None, length))
-    if len(payload) != length:
-        raise FormatError("payload", expected=f"{length} bytes", found=len(payload))
-    return payload
+        unpack_only(body, integers)
+    else:
+        parent = signed_words(base, word)
+        _read_differences(encoding, body, parent, word, integers)
+        integers += ordered(parent, word, shift)
+    words = _bytes_of(join(integers, word, shift))
+    return memoryview(b"".join((words, payload[len(payload) - tail :]))) if tail else words
 
 
-def _decode_over(encoding: Encoding, payload: memoryview, base: memoryview, length: int) -> memoryview:
-    if encoding is Encoding.PATCH:
-        return memoryview(unpack_frame(payload, base, length))
-    if encoding is Encoding.CAST:
-        return _bytes_of(unpack_cast(payload, base, length))
-    return _bytes_of(_OVER_BASE[encoding](payload, base, length))
+def _read_head(payload: memoryview, length: int) -> tuple[WordType, int, int]:
+    """Read word type and shift; the third is the count of bytes at the end that make no word."""
+    if len(payload) < HEAD_BYTES:
+        raise FormatError("payload", expected="word type and shift", found=f"{len(payload)} bytes")
+    word, shift = WordType.parse(payload[0]), payload[1]
+    if shift >= 8 * word.width:
+        raise FormatError("shift", expected=f"less than {8 * word.width}", found=shift)
+    if length < word.width:
+        raise FormatError("chunk length", expected=f"a word of {word.width} bytes", found=length)
+    tail = length % word.width
+    if len(payload) < HEAD_BYTES + tail:
+        raise FormatError("payload", expected=f"{tail} bytes after the last word", found=len(payload))
+    return word, shift, tail
+
+
+def _read_differences(
+    encoding: Encoding, body: memoryview, base: Integers, word: WordType, out: Integers
+) -> None:
+    if encoding is Encoding.SPARSE:
+        unpack_changes(body, out)
+    elif encoding is Encoding.EXP:
+        unpack_exp(body, base, word, out)
+    else:
+        unpack_only(body, out)
 
 
 def _bytes_of(words: Integers) -> memoryview:

@@ -1,6 +1,5 @@
 """Chunk to payload: which encodings are worth a try. See docs/spec/delta.md, section 11."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +9,10 @@ from modelreg.format.delta.casts import CASTABLE, pack_cast, sibling_length
 from modelreg.format.delta.decoder import decode
 from modelreg.format.delta.encoding import MAX_BASE_BYTES, MAX_CHUNK_BYTES, Buffer, Encoded, Encoding
 from modelreg.format.delta.exponent import pack_exp
-from modelreg.format.delta.integers import pack_diff, pack_solo
 from modelreg.format.delta.plain import pack_frame
-from modelreg.format.delta.sparse import pack_sparse
-from modelreg.format.delta.words import WordType, common_shift, ordered, signed_words
+from modelreg.format.delta.sparse import pack_changes
+from modelreg.format.delta.streams import pack_integers
+from modelreg.format.delta.words import Integers, WordType, common_shift, ordered, signed_words
 
 __all__ = ["DEFAULT_EFFORT", "encode", "encode_cast"]
 
@@ -37,6 +36,8 @@ _BEST_LEVEL = 19
 # zstd 19 runs at 3 to 12 MB/s: only where zstd 3 already wins clearly, or on little.
 _PROBE_MARGIN = 0.98
 _LITTLE_BYTES = 16 << 10
+# Whole weights come down to 0.66 (bfloat16) or 0.82 (float32) of their size; a delta below this stands.
+_SETTLED = 0.6
 # More changed words than this and the list is longer than a stream.
 _SPARSE_SHARE = 64
 
@@ -46,7 +47,7 @@ def encode(chunk: Buffer, word: WordType, base: Buffer | None, *, effort: int = 
 
     Args:
         chunk: at most MAX_CHUNK_BYTES of plaintext.
-        word: what the bytes mean; taken as U8 where the length is no multiple of the word's width.
+        word: what the bytes mean; fewer bytes than a word at the end are stored as they are.
         base: plaintext of a parent release, at most MAX_BASE_BYTES; best the range that the chunk replaces.
         effort: 0 stores, 1 balances, 2 tries everything.
 
@@ -60,9 +61,9 @@ def encode(chunk: Buffer, word: WordType, base: Buffer | None, *, effort: int = 
         return raw
     if effort not in _PLANS:
         raise InputError("effort", expected="0, 1 or 2", found=effort)
-    trial = _Trial(data, word if len(data) % word.width == 0 else WordType.U8, parent, _PLANS[effort], raw)
+    trial = _Trial(data, word if len(data) >= word.width else WordType.U8, parent, _PLANS[effort], raw)
     trial.run()
-    return trial.best if _decodes(trial.best, parent, data) else raw
+    return trial.best if _decodes(trial.best, parent, raw.payload) else raw
 
 
 def encode_cast(chunk: Buffer, word: WordType, sibling: Buffer, sibling_word: WordType) -> Encoded | None:
@@ -76,7 +77,7 @@ def encode_cast(chunk: Buffer, word: WordType, sibling: Buffer, sibling_word: Wo
     encoded = Encoded(Encoding.CAST, pack_cast(data, word, source, sibling_word))
     if len(encoded.payload) * _SPARSE_SHARE > len(data) + _LITTLE_BYTES or len(encoded.payload) > len(data):
         return None
-    return encoded if _decodes(encoded, source, data) else None
+    return encoded if _decodes(encoded, source, bytes(data)) else None
 
 
 def _checked(data: Buffer, limit: int, name: str) -> memoryview:
@@ -86,11 +87,11 @@ def _checked(data: Buffer, limit: int, name: str) -> memoryview:
     return view
 
 
-def _decodes(encoded: Encoded, base: memoryview | None, chunk: memoryview) -> bool:
+def _decodes(encoded: Encoded, base: memoryview | None, chunk: bytes) -> bool:
     """Whether decoding gives the chunk back: a library's fault must cost bytes, never a release."""
     parent = base if encoded.encoding.needs_base else None
     try:
-        return decode(encoded.encoding, encoded.payload, parent, len(chunk)) == chunk
+        return bytes(decode(encoded.encoding, encoded.payload, parent, len(chunk))) == chunk
     except FormatError:
         return False
 
@@ -112,39 +113,39 @@ class _Trial:
     def run(self) -> None:
         """Try what a probe does not rule out."""
         if self._base is not None and len(self._base) == len(self._data):
-            self._offer_all(self._deltas(self._base))
+            self._offer_deltas(signed_words(self._base, self._word))
         if self._promising:
-            self._offer(Encoding.SOLO, pack_solo(self._words, self._word, self._shift, self._plan.solo_level))
-            self._offer_frames(Encoding.ZSTD, None)
+            integers = ordered(self._words, self._word, self._shift)
+            self._offer_words(Encoding.SOLO, pack_integers(integers, self._plan.solo_level))
+            self._offer_frames(Encoding.ZSTD, memoryview(b""))
         if self._base is not None and (self._promising or not self._word.exponent_bits):
             self._offer_frames(Encoding.PATCH, self._base)
 
     @property
     def _promising(self) -> bool:
-        """Whether encodings without words might still win: no delta has halved the chunk."""
-        return not self._plan.probing or 2 * len(self.best.payload) > len(self._data)
+        """Whether other encodings might still win: no delta has done what none does alone."""
+        return not self._plan.probing or len(self.best.payload) > _SETTLED * len(self._data)
 
     def _offer(self, encoding: Encoding, payload: bytes) -> None:
         if len(payload) < len(self.best.payload):
             self.best = Encoded(encoding, payload)
 
-    def _offer_all(self, candidates: Iterator[tuple[Encoding, bytes]]) -> None:
-        for encoding, payload in candidates:
-            self._offer(encoding, payload)
+    def _offer_words(self, encoding: Encoding, body: bytes) -> None:
+        tail = self._data[len(self._data) - len(self._data) % self._word.width :]
+        self._offer(encoding, b"".join((bytes((self._word, self._shift)), body, tail)))
 
-    def _deltas(self, base: memoryview) -> Iterator[tuple[Encoding, bytes]]:
+    def _offer_deltas(self, base: Integers) -> None:
         word, shift, level = self._word, self._shift, self._plan.delta_level
-        parent = signed_words(base, word)
-        difference = ordered(self._words, word, shift) - ordered(parent, word, shift)
+        difference = ordered(self._words, word, shift) - ordered(base, word, shift)
         changed = int(np.count_nonzero(difference))
         if changed * _SPARSE_SHARE <= len(difference):
-            yield Encoding.SPARSE, pack_sparse(difference, word, shift)
+            self._offer_words(Encoding.SPARSE, pack_changes(difference))
         if changed and word.exponent_bits:
-            yield Encoding.EXP, pack_exp(difference, parent, word, shift, level)
+            self._offer_words(Encoding.EXP, pack_exp(difference, base, word, level))
         elif changed:
-            yield Encoding.DIFF, pack_diff(difference, word, shift, level)
+            self._offer_words(Encoding.DIFF, pack_integers(difference, level))
 
-    def _offer_frames(self, encoding: Encoding, base: memoryview | None) -> None:
+    def _offer_frames(self, encoding: Encoding, base: memoryview) -> None:
         probe = pack_frame(self._data, base, _PROBE_LEVEL)
         clear = len(probe) < _PROBE_MARGIN * len(self.best.payload)
         self._offer(encoding, probe)

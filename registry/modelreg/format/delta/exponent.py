@@ -11,82 +11,74 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.errors import FormatError
-from modelreg.format.delta.grouping import MAX_GROUPS, Starts, choose_starts
-from modelreg.format.delta.integers import HEAD_BYTES, read_words_head, words_head
+from modelreg.format.delta.grouping import MAX_GROUPS, Exponents, Starts, choose_starts
 from modelreg.format.delta.streams import pack_integers, unpack_integers
 from modelreg.format.delta.varints import pack_varint, unpack_varint
-from modelreg.format.delta.words import Integers, WordType, join, ordered, signed_words
+from modelreg.format.delta.words import Integers, WordType
 
 __all__ = ["pack_exp", "unpack_exp"]
 
+_Places = NDArray[np.intp]
 
-def _exponents(base: Integers, word: WordType) -> NDArray[np.uint16]:
+
+def _exponents(base: Integers, word: WordType) -> Exponents:
     field = base >> word.mantissa_bits
+    if word.exponent_bits == 8:
+        return field.astype(np.uint8)
     return field.astype(np.uint16) & np.uint16((1 << word.exponent_bits) - 1)
 
 
-def _group_order(
-    exponents: NDArray[np.uint16], starts: Starts, word: WordType
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _group_order(exponents: Exponents, starts: Starts, word: WordType) -> tuple[_Places, _Places]:
     """Sort words by group, stably; returns their places in that order and the size of each group.
 
     NumPy sorts 8-bit keys stably by radix, in linear time.
     """
-    group_of = np.zeros(1 << word.exponent_bits, np.uint8)
-    group_of[np.array(starts[1:], np.intp)] = 1
-    groups = np.cumsum(group_of, dtype=np.uint8)[exponents]
+    opens = np.zeros(1 << word.exponent_bits, np.uint8)
+    opens[starts[1:]] = 1
+    groups = np.cumsum(opens, dtype=np.uint8).take(exponents)
     return np.argsort(groups, kind="stable"), np.bincount(groups, minlength=len(starts))
 
 
-def pack_exp(difference: Integers, base: Integers, word: WordType, shift: int, level: int) -> bytes:
+def pack_exp(difference: Integers, base: Integers, word: WordType, level: int) -> bytes:
     """Code differences of ordered integers, a stream for each group of exponents of the base."""
     exponents = _exponents(base, word)
     starts = choose_starts(difference, exponents)
     order, sizes = _group_order(exponents, starts, word)
-    parts = [words_head(word, shift), bytes((len(starts),))]
+    parts = [bytes((len(starts),))]
     parts += [pack_varint(here - before) for before, here in itertools.pairwise(starts)]
     grouped = difference[order]
-    ends = np.cumsum(sizes)
-    parts += [pack_integers(grouped[end - size : end], level) for size, end in zip(sizes, ends, strict=True)]
+    parts += [pack_integers(group, level) for group in np.split(grouped, np.cumsum(sizes)[:-1])]
     return b"".join(parts)
 
 
-def _read_starts(payload: memoryview, word: WordType) -> tuple[Starts, int]:
-    at = HEAD_BYTES + 1
-    count = payload[HEAD_BYTES] if len(payload) >= at else 0
+def _read_starts(body: memoryview, word: WordType) -> tuple[Starts, int]:
+    count, at = body[0] if body else 0, 1
     if not 1 <= count <= MAX_GROUPS:
         raise FormatError("groups", expected=f"1 to {MAX_GROUPS}", found=count)
     starts = [0]
     for _ in range(count - 1):
-        step, at = unpack_varint(payload, at, (1 << word.exponent_bits) - 1 - starts[-1])
+        step, at = unpack_varint(body, at, (1 << word.exponent_bits) - 1 - starts[-1])
+        if step == 0:
+            raise FormatError("groups", expected="rising exponents", found=f"{starts[-1]} twice")
         starts.append(starts[-1] + step)
-    if any(here == before for before, here in itertools.pairwise(starts)):
-        raise FormatError("groups", expected="rising exponents", found="one twice")
     return starts, at
 
 
-def _read_groups(payload: memoryview, at: int, sizes: NDArray[np.intp], out: Integers) -> None:
-    begin = 0
-    for size in sizes.tolist():
-        if not size:
+def _read_groups(body: memoryview, at: int, sizes: _Places, out: Integers) -> None:
+    for group in np.split(out, np.cumsum(sizes)[:-1]):
+        if not len(group):
             raise FormatError("group of exponents", expected="a word of the base in it", found="none")
-        at = unpack_integers(payload, at, out[begin : begin + size])
-        begin += size
-    if at != len(payload):
-        raise FormatError("payload", expected=f"{at} bytes", found=len(payload))
+        at = unpack_integers(body, at, group)
+    if at != len(body):
+        raise FormatError("groups", expected=f"{at} bytes", found=len(body))
 
 
-def unpack_exp(payload: memoryview, base: memoryview, length: int) -> Integers:
-    """Decode EXP into words; the base is as long as the chunk."""
-    word, shift = read_words_head(payload, length)
+def unpack_exp(body: memoryview, base: Integers, word: WordType, out: Integers) -> None:
+    """Fill `out`, as long as the base, with differences."""
     if not word.exponent_bits:
         raise FormatError("word type", expected="floating point", found=word.name)
-    starts, at = _read_starts(payload, word)
-    words = signed_words(base, word)
-    order, sizes = _group_order(_exponents(words, word), starts, word)
-    grouped = np.empty(len(words), words.dtype)
-    _read_groups(payload, at, sizes, grouped)
-    integers = np.empty_like(grouped)
-    integers[order] = grouped
-    integers += ordered(words, word, shift)
-    return join(integers, word, shift)
+    starts, at = _read_starts(body, word)
+    order, sizes = _group_order(_exponents(base, word), starts, word)
+    grouped = np.empty_like(out)
+    _read_groups(body, at, sizes, grouped)
+    out[order] = grouped

@@ -11,18 +11,18 @@ _MAGIC = zstandard.MAGIC_NUMBER.to_bytes(4, "little")
 _LEAST_WINDOW = 1 << 10
 
 
-def _prefix(base: memoryview | None) -> zstandard.ZstdCompressionDict | None:
+def _prefix(base: memoryview) -> zstandard.ZstdCompressionDict | None:
     return zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if base else None
 
 
-def pack_frame(chunk: memoryview, base: memoryview | None, level: int) -> bytes:
-    """Compress a chunk into one frame that declares its size; the base serves as a raw-content dictionary."""
+def pack_frame(chunk: memoryview, base: memoryview, level: int) -> bytes:
+    """Compress a chunk into one frame that declares its size; a base serves as raw-content dictionary."""
     return zstandard.ZstdCompressor(
         level=level, dict_data=_prefix(base), write_checksum=False, write_dict_id=False
     ).compress(chunk)
 
 
-def unpack_frame(payload: memoryview, base: memoryview | None, length: int) -> bytes:
+def unpack_frame(payload: memoryview, base: memoryview, length: int) -> bytes:
     """Decompress exactly one frame of exactly `length` bytes; what it declares is checked first."""
     try:
         _check_header(payload, length)

@@ -12,7 +12,7 @@ from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, wrapped
 from modelreg.errors import FormatError
 from modelreg.format.delta.words import Integers
 
-__all__ = ["pack_integers", "unpack_integers"]
+__all__ = ["pack_integers", "unpack_integers", "unpack_only"]
 
 _HEADER = b"\x04\x01"
 _PLAIN_META = b"\x00"
@@ -92,3 +92,10 @@ def _read_page(chunk: Any, page: bytes, out: Integers) -> int:  # noqa: ANN401 -
     if not progress.finished or progress.n_processed != len(out):
         raise FormatError("integer stream", expected=f"{len(out)} integers", found=progress.n_processed)
     return int(used)
+
+
+def unpack_only(body: memoryview, out: Integers) -> None:
+    """Fill `out` from a body that is one stream and nothing else."""
+    end = unpack_integers(body, 0, out)
+    if end != len(body):
+        raise FormatError("integer stream", expected=f"{end} bytes", found=len(body))

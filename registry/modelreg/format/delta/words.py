@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 
 from modelreg.errors import FormatError
 from modelreg.format.delta.encoding import Buffer
+from modelreg.format.dtypes import DType
 
-__all__ = ["Integers", "WordType", "common_shift", "join", "ordered", "signed_words"]
+__all__ = ["HEAD_BYTES", "Integers", "WordType", "common_shift", "join", "ordered", "signed_words"]
+
+# Word type and shift, before every payload made of words.
+HEAD_BYTES = 2
 
 # An array of int8, int16, int32 or int64: as wide as the words it stands for.
 Integers = NDArray[np.signedinteger[Any]]
@@ -56,6 +60,11 @@ class WordType(IntEnum):
         except ValueError:
             raise FormatError("word type", expected="a code of 0 to 13", found=code) from None
 
+    @classmethod
+    def of(cls, dtype: DType) -> "WordType":
+        """The words that a tensor's elements are best taken for; bytes where an element is no word."""
+        return _BY_LABEL.get(dtype.label, cls.U8)
+
 
 _WIDTHS = (1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 4, 8, 1, 1)
 _EXPONENTS = {
@@ -66,11 +75,17 @@ _EXPONENTS = {
     WordType.F8_E4M3: 4,
     WordType.F8_E5M2: 5,
 }
+_BY_LABEL = {word.name: word for word in WordType} | {
+    "F8_E4M3FNUZ": WordType.F8_E4M3,
+    "F8_E5M2FNUZ": WordType.F8_E5M2,
+    "C64": WordType.F32,
+    "C128": WordType.F64,
+}
 
 
 def signed_words(data: Buffer, word: WordType) -> Integers:
-    """View bytes as two's complement integers of the word's width, without a copy."""
-    return np.frombuffer(data, f"<i{word.width}")
+    """View the whole words in some bytes as two's complement integers, without a copy."""
+    return np.frombuffer(data, f"<i{word.width}", len(data) // word.width)
 
 
 def common_shift(words: Integers) -> int:
