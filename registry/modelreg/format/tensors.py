@@ -111,19 +111,20 @@ def lay_out(tensors: Iterable[Tensor], size: int) -> tuple[Tensor, ...]:
     Raises:
         FormatError: a span leaves the file of `size` bytes, or overlaps another without being equal to it.
     """
-    spans: dict[tuple[int, int], Tensor] = {}
-    for tensor in tensors:
-        spans.setdefault((tensor.offset, tensor.length), tensor)
+    kept: list[Tensor] = []
     end = 0
-    for offset, length in sorted(spans):
-        if offset < end or offset + length > size:
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.length)):
+        if kept and tensor.length and (tensor.offset, tensor.length) == (kept[-1].offset, kept[-1].length):
+            continue
+        if tensor.offset < end or tensor.end > size:
             raise FormatError(
-                f"tensor {spans[offset, length].name[:60]!r}",
+                f"tensor {tensor.name[:60]!r}",
                 expected=f"a span between {end} and {size} that no other tensor overlaps",
-                found=f"{length} bytes at {offset}",
+                found=f"{tensor.length} bytes at {tensor.offset}",
             )
-        end = offset + length
-    return tuple(_named_apart([spans[key] for key in sorted(spans)]))
+        end = tensor.end
+        kept.append(tensor)
+    return tuple(_named_apart(kept))
 
 
 def _named_apart(tensors: list[Tensor]) -> Iterable[Tensor]:

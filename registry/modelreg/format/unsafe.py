@@ -1,4 +1,4 @@
-"""Files whose loaders run code from them. Specified in docs/spec/content.md, section 5.
+"""Files whose loaders run code from them. Specified in docs/spec/content.md, section 6.
 
 The rules are conservative: they look at names and at content, and a harmless name excuses nothing. They keep
 accidents and known formats out of a release; they cannot prove that a file is harmless.

@@ -1,6 +1,6 @@
 """Archives that hold code or pickles: zip (PyTorch, Keras, numpy) and tar (PyTorch before 0.1.10).
 
-Specified in docs/spec/content.md, section 5.
+Specified in docs/spec/content.md, section 6.
 """
 
 import struct

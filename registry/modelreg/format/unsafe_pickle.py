@@ -1,4 +1,4 @@
-"""Pickles, plain, in numpy arrays or compressed. Specified in docs/spec/content.md, section 5.
+"""Pickles, plain, in numpy arrays or compressed. Specified in docs/spec/content.md, section 6.
 
 `pickletools` splits a pickle into its operations without running any.
 """
