@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from modelreg.errors import FormatError, NotFoundError, NotPermittedError, UnreachableError, VerificationError
@@ -38,8 +39,10 @@ class LocalStore:
         self._blocks = root / "blocks"
         self._readonly = readonly
         if not readonly:
-            self._prepare()
+            self._make()
         self._check_format()
+        if not readonly:
+            self._clean()
 
     @property
     def name(self) -> str:
@@ -71,7 +74,7 @@ class LocalStore:
     def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> int:
         """See BlockStore."""
         self._check_writable()
-        with file_lock(self._root / "write.lock", exclusive=False, timeout=_LOCK_SECONDS):
+        with self._lock(exclusive=False, timeout=_LOCK_SECONDS):
             with os_errors(f"cannot write to {self.name}"):
                 staging = Staging(self._blocks)
             try:
@@ -149,21 +152,27 @@ class LocalStore:
         if self._readonly:
             raise NotPermittedError(f"{self.name} was opened for reading only")
 
-    def _prepare(self) -> None:
-        """Make what is missing, and remove what writers that were killed left behind."""
-        lock = self._root / "write.lock"
+    def _make(self) -> None:
+        """Make what is missing; the mark of the format comes last."""
         with os_errors(f"cannot make {self.name}"):
-            (self._blocks / TEMPORARY).mkdir(parents=True, exist_ok=True)
+            self._root.mkdir(parents=True, exist_ok=True)
             if not (self._root / "format").exists():
-                with file_lock(lock, exclusive=True, timeout=_LOCK_SECONDS):
+                with self._lock(exclusive=True, timeout=_LOCK_SECONDS):
+                    (self._blocks / TEMPORARY).mkdir(parents=True, exist_ok=True)
                     replace_file(self._root / "format", _FORMAT)
                 sync_directory(self._root.parent)
+
+    def _clean(self) -> None:
+        """Remove what writers that were killed left behind, unless somebody writes now."""
         try:
-            # Whoever writes holds the lock together with others, so alone we see only leftovers.
-            with file_lock(lock, exclusive=True, timeout=0), os_errors(f"cannot clean {self.name}"):
+            with self._lock(exclusive=True, timeout=0), os_errors(f"cannot clean {self.name}"):
                 clear_temporary(self._blocks)
         except UnreachableError:
             return
+
+    def _lock(self, *, exclusive: bool, timeout: float) -> AbstractContextManager[None]:
+        """Writers hold it together, so that whoever holds it alone sees nothing but leftovers."""
+        return file_lock(self._root / "write.lock", exclusive=exclusive, timeout=timeout)
 
     def _check_format(self) -> None:
         path = self._root / "format"

@@ -1,0 +1,37 @@
+"""The conformance suite over every store that there is."""
+
+import pytest
+
+from modelreg.store.local import LocalStore
+from modelreg.store.multi import MultiStore
+from tests.store.conformance import BlockStoreConformance
+from tests.store.memory import MemoryStore
+
+
+class TestMemoryStore(BlockStoreConformance):
+    @pytest.fixture
+    def store(self):
+        self.memory = MemoryStore()
+        return self.memory
+
+    def plant(self, cid, data):
+        self.memory.kept[cid] = data
+
+
+class TestLocalStore(BlockStoreConformance):
+    @pytest.fixture
+    def store(self, tmp_path):
+        self.root = tmp_path / "store"
+        return LocalStore(self.root)
+
+    def plant(self, cid, data):
+        path = self.root / "blocks" / str(cid)[-3:-1] / str(cid)
+        path.parent.mkdir()
+        path.write_bytes(data)
+
+
+class TestMultiStore(TestLocalStore):
+    @pytest.fixture
+    def store(self, tmp_path):
+        self.root = tmp_path / "store"
+        return MultiStore(LocalStore(self.root), [MemoryStore("peer 1"), MemoryStore("peer 2")])
