@@ -94,7 +94,9 @@ class ChunkTable:
             offset += payload.size
 
 
-def used_bases(rows: tuple[Chunk, ...], bases: tuple[Base, ...]) -> tuple[tuple[Chunk, ...], tuple[Base, ...]]:
+def used_bases(
+    rows: tuple[Chunk, ...], bases: tuple[Base, ...]
+) -> tuple[tuple[Chunk, ...], tuple[Base, ...]]:
     """Leave out the bases that no row names, and renumber."""
     used = sorted({row.base.base for row in rows if row.base})
     numbers = {old: new for new, old in enumerate(used)}

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 from modelreg.chunk_table import ChunkTable, Sink, used_bases
 from modelreg.errors import InputError
-from modelreg.format.chunks import Span, match, plan
+from modelreg.format.chunks import Correspondence, Span, plan
 from modelreg.format.cid import Cid
-from modelreg.format.delta import Encoded, encode
+from modelreg.format.delta import Encoded, WordType, encode
 from modelreg.format.digest import HashAlgorithm
+from modelreg.format.dtypes import DType
 from modelreg.format.manifest import MAX_BASES, MAX_DEPTH, Base, BaseRange, Chunk, FileEntry, Manifest
 from modelreg.format.manifest_blocks import write_manifest
 from modelreg.format.merkle import Leaf, content_root
@@ -20,6 +21,7 @@ __all__ = ["EncodedRelease", "Parent", "encode_release"]
 
 # Half of what a reader accepts: a node that starts cold decodes the whole chain.
 _KEYFRAME_DEPTH = MAX_DEPTH // 2
+_WORD_OF_WIDTH = {2: WordType.U16, 4: WordType.U32, 8: WordType.F32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +156,10 @@ class _Encoder:
     def tasks(self, source: SourceFile) -> Iterator[_Task]:
         """Cut a file into chunks and find a base for each."""
         base_of = self._base_finder(source)
-        for span in plan(source.size, source.tensors, source.read_at):
+        for span in plan(source.read_at, source.size, source.tensors):
             yield _Task(source, span, base_of(span))
         if source.size == 0:
-            yield _Task(source, Span(0, 0, None), None)
+            yield _Task(source, Span(0, 0, DType.BYTES), None)
 
     def encode(self, task: _Task) -> _Done:
         """Hash a chunk, and encode it unless the lineage holds it already."""
@@ -167,7 +169,7 @@ class _Encoder:
         if not data or digest in self._lineage.known:
             return _Done(len(data), digest, None, None)
         base = self._base_bytes(task.base)
-        encoded = encode(data, span.word, base, effort=self._effort)
+        encoded = encode(data, _word_type(span.word), base, effort=self._effort)
         return _Done(len(data), digest, encoded, task.base if encoded.encoding.needs_base else None)
 
     def _base_bytes(self, at: BaseRange | None) -> bytes | None:
@@ -181,10 +183,10 @@ class _Encoder:
         if parent is None or number is None or self._effort == 0:
             return lambda _: None
         file = parent.manifest.files[number]
-        find = match(source.size, source.tensors, file.size, file.tensors)
+        alike = Correspondence(source.tensors, source.size, file.tensors, file.size)
 
         def base_of(span: Span) -> BaseRange | None:
-            found = find(span)
+            found = alike.parent_range(span)
             if found is None:
                 return None
             at = BaseRange(0, number, *found)
@@ -200,6 +202,13 @@ class _Encoder:
         named = [number for number, file in enumerate(files) if file.path == source.path]
         alike = [number for number, file in enumerate(files) if file.format is source.format]
         return next(iter(named), alike[0] if len(alike) == 1 else None)
+
+
+def _word_type(dtype: DType) -> WordType:
+    """What the codec takes an element type for: types that it does not know are numbers of their width."""
+    if dtype.label in WordType.__members__:
+        return WordType[dtype.label]
+    return _WORD_OF_WIDTH.get(dtype.word_bytes, WordType.U8)
 
 
 def _from_parent(row: Chunk) -> Chunk:

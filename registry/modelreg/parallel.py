@@ -23,7 +23,7 @@ def worker_count() -> int:
 def map_ordered(function: Callable[[_T], _R], items: Iterable[_T], *, workers: int) -> Iterator[_R]:
     """Apply `function` to items in threads and give the results in the order of the items.
 
-    At most a few results a worker wait to be taken, so that memory stays bounded whatever the number of items.
+    At most a few results a worker wait to be taken, so that memory is bounded whatever the number of items.
     The first error ends the work: what has not begun is dropped.
     """
     with ThreadPoolExecutor(workers) as pool:

@@ -4,6 +4,7 @@ import fnmatch
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,9 @@ class SourceFile:
             raise _changed(self.path)
 
 
-def open_sources(root: Path, allow_unsafe: Sequence[str] = ()) -> tuple[SourceFile, ...]:
-    """Open every file of a release, in the order of the manifest.
+@contextmanager
+def open_sources(root: Path, allow_unsafe: Sequence[str] = ()) -> Iterator[tuple[SourceFile, ...]]:
+    """Open every file of a release, in the order of the manifest; they are closed at the end of the block.
 
     Args:
         root: a regular file, or a directory whose regular files are released under their relative paths.
@@ -54,24 +56,18 @@ def open_sources(root: Path, allow_unsafe: Sequence[str] = ()) -> tuple[SourceFi
         NotFoundError: there is no such path.
         NotPermittedError: something cannot be read.
     """
-    paths = dict(sorted(_walk(root), key=lambda item: item[0].encode()))
-    if not 0 < len(paths) <= MAX_FILES:
-        raise InputError(
-            f"nothing to publish in {root}" if not paths else f"too many files in {root}",
-            expected=f"1 to {MAX_FILES} files",
-            found=len(paths),
-        )
-    opened: list[_Opened] = []
-    try:
-        check_paths(paths)
-        opened.extend(_open(name, path) for name, path in paths.items())
-        return _index_all(opened, allow_unsafe)
-    except BaseException as error:
-        for file in opened:
-            os.close(file.descriptor)
-        if isinstance(error, FormatError):
-            raise InputError(error.what, expected=error.expected, found=error.found, hint=error.hint) from None
-        raise
+    with ExitStack() as stack:
+        try:
+            opened = _open_all(root, stack)
+            sources = _index_all(opened, allow_unsafe)
+        except FormatError as error:
+            raise InputError(
+                f"cannot publish {root}: {error.what}",
+                expected=error.expected,
+                found=error.found,
+                hint=error.hint,
+            ) from None
+        yield sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +79,20 @@ class _Opened:
 
     def read_at(self, offset: int, length: int) -> bytes:
         return _read_exactly(self.descriptor, offset, length, self.path)
+
+
+def _open_all(root: Path, stack: ExitStack) -> list[_Opened]:
+    paths = sorted(_walk(root), key=lambda item: item[0].encode())
+    if not paths:
+        raise InputError(f"nothing to publish in {root}", expected="at least one file", found="none")
+    if len(paths) > MAX_FILES:
+        raise InputError(f"too many files in {root}", expected=f"at most {MAX_FILES}", found=len(paths))
+    check_paths(name for name, _ in paths)
+    opened = []
+    for name, path in paths:
+        opened.append(_open(name, path))
+        stack.callback(os.close, opened[-1].descriptor)
+    return opened
 
 
 def _walk(root: Path) -> Iterator[tuple[str, Path]]:
@@ -97,7 +107,7 @@ def _walk(root: Path) -> Iterator[tuple[str, Path]]:
 
 def _walk_directory(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:
     try:
-        names = sorted(os.listdir(directory))
+        names = sorted(path.name for path in directory.iterdir())
     except PermissionError as error:
         raise NotPermittedError(f"cannot read {directory}", found=error.strerror) from None
     for name in names:
@@ -174,16 +184,23 @@ def _refuse_unsafe(file: _Opened, allow_unsafe: Sequence[str]) -> None:
 
 
 def _index(file: _Opened, kind: FileFormat, sizes: dict[str, int]) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a file, with the path of the file that holds their bytes."""
-    read_at: ReadAt = file.read_at
-    if kind is FileFormat.SAFETENSORS:
-        yield from ((file.path, tensor) for tensor in safetensors.index(read_at, file.size))
-    elif kind is FileFormat.ONNX:
-        yield from _index_onnx(file, sizes)
-
-
-def _index_onnx(file: _Opened, sizes: dict[str, int]) -> Iterator[tuple[str, Tensor]]:
-    raise NotImplementedError
+    """The tensors of a file, each with the path of the file that holds its bytes."""
+    try:
+        if kind is FileFormat.SAFETENSORS:
+            for tensor in safetensors.index(file.read_at, file.size):
+                yield file.path, tensor
+        elif kind is FileFormat.ONNX:
+            found = onnx.index(file.read_at, file.size)
+            for tensor in found.tensors:
+                yield file.path, tensor
+            yield from onnx.resolve(file.path, found.external, sizes)
+    except FormatError as error:
+        raise InputError(
+            f"{file.path} is not a valid {kind.label} file: {error.what}",
+            expected=error.expected,
+            found=error.found,
+            hint=error.hint,
+        ) from None
 
 
 def _read_exactly(descriptor: int, offset: int, length: int, path: str) -> bytes:

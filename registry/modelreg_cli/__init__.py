@@ -1,0 +1,5 @@
+"""The command `modelreg`."""
+
+from modelreg_cli.app import main
+
+__all__ = ["main"]

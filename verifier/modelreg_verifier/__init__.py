@@ -1,1 +1,1 @@
-"""The checking side of modelreg: trusted heads, verified copies of releases, and what is wrong with a copy."""
+"""The checking side of modelreg: trusted heads, verified copies, and what is wrong with a copy."""

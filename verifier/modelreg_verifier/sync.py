@@ -5,7 +5,6 @@ staged before an interruption is checked and used again.
 """
 
 import fcntl
-import fnmatch
 import os
 import shutil
 import stat
@@ -14,18 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelreg.errors import InputError, NotFoundError
+from modelreg.errors import InputError
 from modelreg.format.delta import Encoding
 from modelreg.format.digest import Digest
 from modelreg.format.manifest import Manifest
+from modelreg.format.selection import PARTIAL_SUFFIX
 from modelreg.parallel import map_ordered, worker_count
-from modelreg.store.files import os_errors, sync_directory, write_all
+from modelreg.store.files import os_errors, sync_directory
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg_verifier.atomic import replace_directory
 from modelreg_verifier.fetch import FetchingSource
-from modelreg_verifier.verify import PARTIAL_SUFFIX
 
-__all__ = ["Copied", "copy_release", "select_rows"]
+__all__ = ["Copied", "copy_release"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +38,6 @@ class Copied:
     def fetched(self) -> int:
         """Chunks that were decoded from blocks."""
         return self.total - self.reused
-
-
-def select_rows(manifest: Manifest, patterns: Sequence[str]) -> frozenset[int]:
-    """The chunk rows of the tensors and files whose names match any of the glob patterns.
-
-    A tensor brings the bytes before its file's first tensor along: the header that tells where it lies.
-
-    Raises:
-        NotFoundError: a pattern matches no tensor and no file.
-    """
-    rows: set[int] = set()
-    for pattern in patterns:
-        found = set(_matching(manifest, pattern))
-        if not found:
-            raise NotFoundError(
-                f"nothing matches --only {pattern}",
-                expected="a glob over tensor names or file paths",
-                hint="`modelreg show REF` lists them",
-            )
-        rows |= found
-    return frozenset(rows)
 
 
 def copy_release(
@@ -88,7 +66,9 @@ def copy_release(
     wanted = sorted(rows) if rows is not None else range(len(manifest.chunks))
     source.in_files = frozenset(
         payload.block
-        for payload, encoding in ((manifest.chunks[row].payload, manifest.chunks[row].encoding) for row in wanted)
+        for payload, encoding in (
+            (manifest.chunks[row].payload, manifest.chunks[row].encoding) for row in wanted
+        )
         if payload is not None and encoding == Encoding.RAW and payload.offset == 0
     )
     suffix = "" if rows is None else PARTIAL_SUFFIX
@@ -157,18 +137,6 @@ class _Copier:
             data = self._plaintext.chunk(self._manifest, row)
         os.pwrite(descriptor, data, offset)
         return reused
-
-
-def _matching(manifest: Manifest, pattern: str) -> Iterator[int]:
-    for number, file in enumerate(manifest.files):
-        if fnmatch.fnmatchcase(file.path, pattern):
-            yield from range(manifest.first_chunks[number], manifest.first_chunks[number + 1])
-            continue
-        tensors = [tensor for tensor in file.tensors if fnmatch.fnmatchcase(tensor.name, pattern)]
-        if tensors:
-            yield from manifest.covering(number, 0, file.tensors[0].offset)
-        for tensor in tensors:
-            yield from manifest.covering(number, tensor.offset, tensor.length)
 
 
 @contextmanager

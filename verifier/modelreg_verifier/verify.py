@@ -9,12 +9,10 @@ from pathlib import Path
 from modelreg.errors import NotFoundError
 from modelreg.format.digest import Digest
 from modelreg.format.manifest import FileEntry, Manifest
+from modelreg.format.selection import PARTIAL_SUFFIX
 from modelreg.parallel import map_ordered, worker_count
 
-__all__ = ["PARTIAL_SUFFIX", "Problem", "verify_directory"]
-
-PARTIAL_SUFFIX = ".partial"
-"""What the name of a file ends with of which only some chunks were fetched."""
+__all__ = ["Problem", "verify_directory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,11 @@ def _check_file(
         return [Problem(name, "missing", f"{file.size} bytes", "no file")]
     except OSError as error:
         kind = "type" if path.is_symlink() else "unreadable"
-        return [Problem(name, kind, "a regular file", "a symbolic link" if kind == "type" else str(error.strerror))]
+        return [
+            Problem(
+                name, kind, "a regular file", "a symbolic link" if kind == "type" else str(error.strerror)
+            )
+        ]
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

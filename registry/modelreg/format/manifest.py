@@ -1,10 +1,10 @@
-"""The manifest of a release as frozen types. Specified in docs/spec/manifest.md; blocks in `manifest_blocks`."""
+"""The manifest of a release as frozen types. Specified in docs/spec/manifest.md."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from modelreg.errors import FormatError
 from modelreg.format.cid import Cid
@@ -136,7 +136,9 @@ class Manifest:
             FormatError: there is no such file, or the range does not lie inside it.
         """
         if not 0 <= file < len(self.files) or offset < 0 or offset + length > self.files[file].size:
-            raise FormatError("byte range", expected="a range inside a file", found=f"{file}:{offset}+{length}")
+            raise FormatError(
+                "byte range", expected="a range inside a file", found=f"{file}:{offset}+{length}"
+            )
         first, end = self.first_chunks[file], self.first_chunks[file + 1]
         start = bisect_right(self.offsets, offset, first, end) - 1
         stop = bisect_right(self.offsets, offset + length - 1, first, end) if length else start
@@ -159,7 +161,7 @@ def _check_counts(manifest: Manifest) -> None:
     if rows != len(manifest.chunks):
         raise FormatError("chunk rows", expected=rows, found=len(manifest.chunks))
     paths = [file.path.encode() for file in manifest.files]
-    if any(a >= b for a, b in zip(paths, paths[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(paths)):
         raise FormatError("file order", expected="strictly ascending paths", found="another order")
     for number, file in enumerate(manifest.files):
         _check_file(file, manifest.file_chunks(number))

@@ -17,7 +17,8 @@ from modelreg.format.delta import decode
 from modelreg.format.digest import Digest
 from modelreg.format.manifest import MAX_DEPTH, BaseRange, Chunk, Manifest, Payload
 from modelreg.format.manifest_blocks import read_manifest
-from modelreg.store.base import BlockStore
+from modelreg.format.selection import PARTIAL_SUFFIX
+from modelreg.store.base import BlockSource
 
 __all__ = ["LocalPlaintext", "Plaintext"]
 
@@ -60,18 +61,23 @@ class _Place:
 
 
 class LocalPlaintext:
-    """Chunks in the files of releases on this machine, by digest. What is read is checked, for files change."""
+    """Chunks in the files of releases on this machine, by digest. Files change: what is read is checked."""
 
     def __init__(self) -> None:
         self._places: dict[Digest, _Place] = {}
 
     def add(self, manifest: Manifest, root: Path, rows: Iterable[int] | None = None) -> None:
-        """Learn that a release, or some rows of its chunk table, lies under `root`."""
-        paths = [root / file.path for file in manifest.files]
+        """Learn that a release lies under `root`, or some rows of it in files named `*.partial`."""
+        suffix = "" if rows is None else PARTIAL_SUFFIX
+        paths = [root / (file.path + suffix) for file in manifest.files]
         for row in range(len(manifest.chunks)) if rows is None else rows:
             chunk = manifest.chunks[row]
             place = _Place(paths[manifest.file_of(row)], manifest.offsets[row], chunk.length)
             self._places.setdefault(Digest(manifest.algorithm, chunk.digest), place)
+
+    def knows(self, digest: Digest) -> bool:
+        """Whether a file here should hold the chunk."""
+        return digest in self._places
 
     def read(self, digest: Digest) -> bytes | None:
         """A chunk's plaintext, or None where no file here holds it (any more)."""
@@ -83,7 +89,7 @@ class LocalPlaintext:
 class Plaintext:
     """Reads chunks and byte ranges of releases; every byte that it gives was verified."""
 
-    def __init__(self, blocks: BlockStore, local: LocalPlaintext | None = None) -> None:
+    def __init__(self, blocks: BlockSource, local: LocalPlaintext | None = None) -> None:
         self._blocks = blocks
         self._local = local or LocalPlaintext()
         self._manifests: _Cache[Cid, Manifest] = _Cache(_CACHED_MANIFESTS)

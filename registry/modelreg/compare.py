@@ -1,0 +1,102 @@
+"""What differs between two releases, tensor by tensor."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from modelreg.format.manifest import Manifest
+from modelreg.format.tensors import Tensor
+
+__all__ = ["Difference", "ReadRange", "compare"]
+
+ReadRange = Callable[[int, int, int], bytes]
+"""Gives `length` bytes at `offset` of file number `file`, called with (file, offset, length)."""
+
+_PIECE_BYTES = 512 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One tensor, or the bytes of a file without tensors, that two releases do not have in common.
+
+    `change` is `added`, `removed`, `retyped` (another element type or shape) or `changed`; `elements` and
+    `changed` count words of the tensor's type, bytes for files without tensors.
+    """
+
+    path: str
+    name: str
+    change: str
+    elements: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Something with a name in a release: a tensor, or a whole file that has none."""
+
+    file: int
+    path: str
+    name: str
+    kind: tuple[object, ...]
+    offset: int
+    length: int
+    word_bytes: int
+
+
+def compare(old: Manifest, read_old: ReadRange, new: Manifest, read_new: ReadRange) -> Iterator[Difference]:
+    """List the differences, in the order of the new release, what was removed last.
+
+    Tensors whose chunks are equal are not read.
+    """
+    before = {(part.path, part.name): part for part in _parts(old)}
+    after = {(part.path, part.name): part for part in _parts(new)}
+    for key, part in after.items():
+        elements = part.length // part.word_bytes
+        was = before.get(key)
+        if was is None:
+            yield Difference(part.path, part.name, "added", elements, elements)
+        elif was.kind != part.kind:
+            yield Difference(part.path, part.name, "retyped", elements, elements)
+        elif not _same_chunks(old, was, new, part):
+            changed = _count(was, read_old, part, read_new)
+            if changed:
+                yield Difference(part.path, part.name, "changed", elements, changed)
+    for key, part in before.items():
+        if key not in after:
+            elements = part.length // part.word_bytes
+            yield Difference(part.path, part.name, "removed", elements, elements)
+
+
+def _parts(manifest: Manifest) -> Iterator[_Part]:
+    for number, file in enumerate(manifest.files):
+        if not file.tensors:
+            yield _Part(number, file.path, "", (file.size,), 0, file.size, 1)
+        for tensor in file.tensors:
+            yield _tensor_part(number, file.path, tensor)
+
+
+def _tensor_part(number: int, path: str, tensor: Tensor) -> _Part:
+    kind = (tensor.dtype, tensor.shape)
+    return _Part(number, path, tensor.name, kind, tensor.offset, tensor.length, tensor.dtype.word_bytes)
+
+
+def _same_chunks(old: Manifest, was: _Part, new: Manifest, part: _Part) -> bool:
+    def chunks(manifest: Manifest, of: _Part) -> list[tuple[int, bytes]]:
+        rows = manifest.covering(of.file, of.offset, of.length)
+        return [(manifest.offsets[row] - of.offset, manifest.chunks[row].digest) for row in rows]
+
+    return chunks(old, was) == chunks(new, part)
+
+
+def _count(was: _Part, read_old: ReadRange, part: _Part, read_new: ReadRange) -> int:
+    """How many words differ; sizes are equal."""
+    import numpy as np
+
+    changed = 0
+    for start in range(0, part.length, _PIECE_BYTES):
+        length = min(_PIECE_BYTES, part.length - start)
+        a = np.frombuffer(read_old(was.file, was.offset + start, length), np.uint8)
+        b = np.frombuffer(read_new(part.file, part.offset + start, length), np.uint8)
+        differ = a != b
+        words = differ[: length - length % part.word_bytes].reshape(-1, part.word_bytes).any(axis=1)
+        changed += int(words.sum()) + bool(differ[length - length % part.word_bytes :].any())
+    return changed

@@ -1,0 +1,184 @@
+"""The settings of a home, as `config.toml` holds them."""
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelreg.errors import InputError, NotFoundError, NotPermittedError
+
+__all__ = ["ChainSettings", "Config", "read_config", "write_config"]
+
+_MAX_BYTES = 64 << 10
+# Two epochs: Ethereum finalizes after that.
+_REORG_BLOCKS = 64
+_TABLES = {
+    "chain": {"file", "rpc", "id", "contract", "block", "max_age"},
+    "key": {"address", "password_file"},
+    "blocks": {"peers"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """Where the ledger is: an embedded chain's `file`, or the URL of an RPC endpoint.
+
+    `block` is which block is read: `latest`, `safe`, `finalized` or a number of confirmations; `max_age` the
+    seconds after which its time shows that the endpoint is stuck, None where blocks come only on demand.
+    """
+
+    chain_id: int
+    contract: str
+    file: Path | None = None
+    rpc: str | None = None
+    block: str | int = "latest"
+    max_age: int | None = None
+
+    @property
+    def replaceable(self) -> int:
+        """How many of the newest blocks a reorganisation may still replace."""
+        return _REORG_BLOCKS if self.rpc is not None and self.block == "latest" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings; `peers` are the homes that blocks are fetched from."""
+
+    chain: ChainSettings
+    key: str | None = None
+    password_file: Path | None = None
+    peers: tuple[Path, ...] = ()
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a configuration; relative paths are relative to its directory.
+
+    `MODELREG_RPC_URL` stands in for the chain's endpoint, `ETH_PASSWORD` for the password file.
+
+    Raises:
+        NotFoundError: there is none.
+        InputError: it cannot be read as a configuration.
+    """
+    tables = _load(path)
+    chain = tables.get("chain", {})
+    rpc = os.environ.get("MODELREG_RPC_URL") or _text(path, chain, "rpc")
+    file = None if rpc else _text(path, chain, "file")
+    if not rpc and not file:
+        raise _bad(path, "chain.file or chain.rpc", "neither")
+    password_file = os.environ.get("ETH_PASSWORD") or _text(path, tables.get("key", {}), "password_file")
+    settings = ChainSettings(
+        chain_id=_chain_id(path, chain),
+        contract=_contract(path, chain),
+        file=path.parent / file if file else None,
+        rpc=rpc,
+        block=_block(path, chain),
+        max_age=_seconds(path, chain, "max_age"),
+    )
+    return Config(
+        settings,
+        _text(path, tables.get("key", {}), "address"),
+        path.parent / password_file if password_file else None,
+        tuple(path.parent / peer for peer in _peers(path, tables.get("blocks", {}))),
+    )
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Write a configuration for `read_config`."""
+    chain = config.chain
+    lines = ["[chain]"]
+    if chain.file is not None:
+        lines.append(f"file = {_quote(_relative(chain.file, path.parent))}")
+    if chain.rpc is not None:
+        lines.append(f"rpc = {_quote(chain.rpc)}")
+    lines += [f"id = {chain.chain_id}", f"contract = {_quote(chain.contract)}"]
+    lines.append(f"block = {chain.block if isinstance(chain.block, int) else _quote(chain.block)}")
+    if chain.max_age is not None:
+        lines.append(f"max_age = {chain.max_age}")
+    lines += ["", "[key]"]
+    if config.key is not None:
+        lines.append(f"address = {_quote(config.key)}")
+    if config.password_file is not None:
+        lines.append(f"password_file = {_quote(_relative(config.password_file, path.parent))}")
+    peers = ", ".join(_quote(str(peer)) for peer in config.peers)
+    lines += ["", "[blocks]", f"peers = [{peers}]", ""]
+    path.write_text("\n".join(lines))
+
+
+def _load(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+        tables = tomllib.loads(raw.decode())
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"no home at {path.parent}", hint="make one with `modelreg init`, or name another with --home"
+        ) from None
+    except PermissionError as error:
+        raise NotPermittedError(f"cannot read {path}", found=error.strerror) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML", found=str(error)) from None
+    for name, table in tables.items():
+        if name not in _TABLES or not isinstance(table, dict):
+            raise _bad(path, f"tables {', '.join(_TABLES)}", name)
+        for key in table.keys() - _TABLES[name]:
+            raise _bad(path, f"keys {', '.join(sorted(_TABLES[name]))} in [{name}]", key)
+    return tables
+
+
+def _bad(path: Path, expected: str, found: object) -> InputError:
+    return InputError(
+        f"cannot use {path}", expected=expected, found=found, hint="mend it, or run `modelreg init`"
+    )
+
+
+def _text(path: Path, table: dict[str, Any], key: str) -> str | None:
+    value = table.get(key)
+    if value is not None and not isinstance(value, str):
+        raise _bad(path, f"a text for {key}", value)
+    return value
+
+
+def _chain_id(path: Path, table: dict[str, Any]) -> int:
+    value = table.get("id")
+    if type(value) is not int or value <= 0:
+        raise _bad(path, "a chain id above 0", value)
+    return value
+
+
+def _contract(path: Path, table: dict[str, Any]) -> str:
+    value = _text(path, table, "contract") or ""
+    if len(value) != 42 or not value.startswith("0x") or value[2:].strip("0123456789abcdefABCDEF"):
+        raise _bad(path, "a contract address, 0x and 40 hex digits", repr(value))
+    return value.lower()
+
+
+def _block(path: Path, table: dict[str, Any]) -> str | int:
+    value = table.get("block", "latest")
+    if value not in ("latest", "safe", "finalized") and (type(value) is not int or value < 0):
+        raise _bad(path, "latest, safe, finalized or a number of confirmations for block", repr(value))
+    return value  # type: ignore[no-any-return]
+
+
+def _seconds(path: Path, table: dict[str, Any], key: str) -> int | None:
+    value = table.get(key)
+    if value is not None and (type(value) is not int or value <= 0):
+        raise _bad(path, f"a number of seconds above 0 for {key}", repr(value))
+    return value
+
+
+def _peers(path: Path, table: dict[str, Any]) -> list[str]:
+    value = table.get("peers", [])
+    if not isinstance(value, list) or not all(isinstance(peer, str) for peer in value):
+        raise _bad(path, "a list of texts for peers", value)
+    return value
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _quote(text: str) -> str:
+    # A JSON string without DEL is a TOML basic string.
+    return json.dumps(text).replace("\x7f", "\\u007f")

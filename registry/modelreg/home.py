@@ -1,0 +1,136 @@
+"""A home: the directory that holds a user's settings, keys, chain, blocks and records of copies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from modelreg.config import Config, read_config
+from modelreg.errors import InputError, ModelregError
+from modelreg.format.selection import select_rows
+from modelreg.ledger.reader import Reader
+from modelreg.ledger.rpc import EmbeddedRpc, Rpc
+from modelreg.store.base import BlockSource
+from modelreg.store.installed import Installed, InstalledBlocks
+from modelreg.store.local import LocalStore
+from modelreg.store.lock import StoreLock
+from modelreg.store.multi import MultiStore
+from modelreg.store.pins import Pins
+from modelreg.store.plaintext import LocalPlaintext, Plaintext
+
+__all__ = ["Home"]
+
+
+class Home:
+    """Opens the parts of a home as they are needed.
+
+    Raises, on construction: NotFoundError without a home at `root`, InputError for a broken configuration.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.config: Config = read_config(root / "config.toml")
+
+    @property
+    def keystore(self) -> Path:
+        """Where the keys lie."""
+        return self.root / "keystore"
+
+    @property
+    def trusted_head(self) -> Path:
+        """Where the newest head that was seen is noted."""
+        return self.root / "trusted-head.json"
+
+    @property
+    def outbox(self) -> Path:
+        """Where transactions are noted before they are sent."""
+        return self.root / "outbox.sqlite"
+
+    @property
+    def models(self) -> Path:
+        """Where copies go that are given no other place."""
+        return self.root / "models"
+
+    @cached_property
+    def installed(self) -> Installed:
+        """The records of copies on this machine."""
+        return Installed(self.root / "installed")
+
+    @cached_property
+    def pins(self) -> Pins:
+        """What `gc` keeps."""
+        return Pins(self.root / "pins")
+
+    @cached_property
+    def store(self) -> LocalStore:
+        """This home's own blocks."""
+        return LocalStore(self.root / "store")
+
+    @cached_property
+    def store_lock(self) -> StoreLock:
+        """Keeps `gc` and the commands that add blocks apart."""
+        return StoreLock(self.root / "store")
+
+    @contextmanager
+    def rpc(self) -> Iterator[Rpc]:
+        """The endpoint of the ledger's chain."""
+        chain = self.config.chain
+        if chain.rpc is not None:
+            from modelreg.ledger.http_rpc import HttpRpc
+
+            yield HttpRpc(chain.rpc)
+        elif chain.file is not None:
+            from modelreg.chain import open_chain
+
+            with open_chain(chain.file) as opened:
+                yield EmbeddedRpc(opened)
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """Reads the ledger."""
+        chain = self.config.chain
+        with self.rpc() as rpc:
+            yield Reader(rpc, bytes.fromhex(chain.contract[2:]), chain.chain_id, policy=chain.block)
+
+    @cached_property
+    def local_plaintext(self) -> LocalPlaintext:
+        """The chunks in this home's copies."""
+        return _copies_of(self.installed, self.store)
+
+    @cached_property
+    def blocks(self) -> MultiStore:
+        """This home's blocks, and those of its peers."""
+        return MultiStore(
+            self.store, [source for peer in self.config.peers for source in _peer_sources(peer)]
+        )
+
+    @cached_property
+    def plaintext(self) -> Plaintext:
+        """Reads releases out of copies and blocks."""
+        return Plaintext(self.blocks, self.local_plaintext)
+
+    @property
+    def key(self) -> bytes:
+        """The address, 20 bytes, that signs. Raises InputError if the home has none."""
+        if self.config.key is None:
+            raise InputError("this home has no key", hint="make one with `modelreg key new`")
+        return bytes.fromhex(self.config.key[2:])
+
+
+def _peer_sources(peer: Path) -> list[BlockSource]:
+    store = LocalStore(peer / "store", readonly=True)
+    copies = _copies_of(Installed(peer / "installed"), store)
+    return [store, InstalledBlocks(f"copies of {peer}", copies)]
+
+
+def _copies_of(installed: Installed, store: BlockSource) -> LocalPlaintext:
+    """What the copies hold whose manifests are in `store`."""
+    known = LocalPlaintext()
+    reader = Plaintext(store)
+    for copy in installed.copies():
+        try:
+            manifest = reader.manifest(copy.manifest_cid)
+            known.add(manifest, Path(copy.path), select_rows(manifest, copy.only) if copy.only else None)
+        except ModelregError:
+            continue
+    return known

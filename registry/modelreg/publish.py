@@ -1,0 +1,143 @@
+"""Publishing a release: find its place in the lineage, encode it, keep its blocks, record it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from modelreg.encode import EncodedRelease, Parent, encode_release
+from modelreg.errors import ConflictError, NotFoundError
+from modelreg.format.names import ModelName, Reference, ReleaseId, Version
+from modelreg.format.release import Release
+from modelreg.ledger.draft import Draft, expected_id
+from modelreg.ledger.view import View
+from modelreg.ledger.writer import Published, Writer
+from modelreg.source import SourceFile
+from modelreg.store.base import BlockStore
+from modelreg.store.buffer import BlockBuffer
+from modelreg.store.pins import Pins
+from modelreg.store.plaintext import Plaintext
+
+__all__ = ["Position", "encode_sources", "find_position", "record"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a new release belongs; `finished` is the release itself if an earlier run recorded it."""
+
+    name: ModelName
+    version: Version
+    branch: str
+    parent: Release | None
+    finished: Release | None = None
+
+
+def find_position(
+    view: View, name: ModelName, version: Version, branch: str, reference: Reference | None, pins: Pins
+) -> Position:
+    """Find the parent of a new release, and refuse what the ledger would refuse.
+
+    Args:
+        view: the ledger.
+        name: the model.
+        version: the label of the new release.
+        branch: the branch that the release extends, or begins.
+        reference: the parent; None for the branch's head.
+        pins: tell a release that this home recorded in an interrupted run from those of others.
+
+    Raises:
+        ConflictError: the version is taken, or the parent is not the head of the branch.
+        NotFoundError: the reference names nothing.
+    """
+    taken = view.version(name, version)
+    if taken is not None:
+        finished = view.existing(taken)
+        if str(taken) not in pins.list() or finished.branch != branch:
+            raise _taken(name, version, taken)
+        parent = view.existing(finished.parent) if finished.parent else None
+        return Position(name, version, branch, parent, finished)
+    head = view.head(name, branch)
+    parent = view.resolve(reference) if reference else view.existing(head) if head else None
+    if head is not None and (parent is None or parent.release_id != head):
+        raise ConflictError(
+            f"the head of branch {branch} of {name} is another release",
+            expected=f"parent {parent.release_id if parent else 'none'}",
+            found=f"head {head}",
+            hint="publish on top of the head, or begin another branch with --branch",
+        )
+    return Position(name, version, branch, parent)
+
+
+def encode_sources(
+    position: Position,
+    sources: tuple[SourceFile, ...],
+    store: BlockStore | None,
+    plaintext: Plaintext,
+    *,
+    effort: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> EncodedRelease:
+    """Encode the files of a release; its blocks are durable in `store` on return.
+
+    Args:
+        position: where the release belongs.
+        sources: its files.
+        store: takes the blocks; None only counts them.
+        plaintext: reads the parent.
+        effort: see `encode_release`.
+        progress: told the bytes done since the last call.
+
+    Raises:
+        NotFoundError: the parent's blocks are not to be had.
+        ConflictError: an interrupted run recorded this version with other content.
+    """
+    parent = _parent(position.parent, plaintext) if position.parent else None
+    buffer = BlockBuffer(store) if store is not None else None
+    sink = buffer.add if buffer else (lambda _cid, _block: None)
+    encoded = encode_release(sources, parent, plaintext, sink, effort=effort, progress=progress)
+    if buffer:
+        buffer.flush()
+    finished = position.finished
+    if finished is not None and finished.manifest_cid != encoded.cid:
+        raise _taken(position.name, position.version, finished.release_id)
+    return encoded
+
+
+def record(position: Position, encoded: EncodedRelease, view: View, ledger: Writer, pins: Pins) -> Published:
+    """Pin a release and record it on the ledger; if somebody else was first, the pin is taken back.
+
+    Raises:
+        ConflictError: the branch's head moved, or the version was taken meanwhile.
+    """
+    draft = Draft(
+        position.name,
+        position.version,
+        position.branch,
+        position.parent.release_id if position.parent else None,
+        encoded.manifest.content_root,
+        encoded.cid.digest,
+    )
+    pin = str(expected_id(view, draft))
+    pins.add(pin, encoded.cid)
+    try:
+        return ledger.publish(draft)
+    except ConflictError:
+        pins.remove(pin)
+        raise
+
+
+def _parent(release: Release, plaintext: Plaintext) -> Parent:
+    try:
+        return Parent(release.manifest_cid, plaintext.manifest(release.manifest_cid))
+    except NotFoundError:
+        raise NotFoundError(
+            f"the blocks of the parent {release.release_id} are not here",
+            hint=f"fetch it first: modelreg sync {release.release_id}",
+        ) from None
+
+
+def _taken(name: ModelName, version: Version, release: ReleaseId) -> ConflictError:
+    return ConflictError(
+        f"version {version} of {name} is taken",
+        expected="a version that no release has",
+        found=release,
+        hint="versions never move: publish under the next one",
+    )

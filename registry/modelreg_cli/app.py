@@ -1,0 +1,127 @@
+"""The command's frame: options that all commands share, commands loaded when they are called, exit codes."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from modelreg import __version__
+from modelreg.errors import InputError, ModelregError
+from modelreg_cli.output import Output
+from modelreg_cli.session import Session
+
+__all__ = ["cli", "main"]
+
+# Name, module below `modelreg_cli`, and the help line: `--help` must not import what a command needs.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Make a home: settings, a key, a chain and a block store."),
+    "key": ("key", "Make, import, list and export keys."),
+    "publish": ("publish", "Publish a file or directory of weights as a release."),
+    "ls": ("browse", "List the models on the ledger."),
+    "log": ("browse", "List the releases of a branch, newest first."),
+    "show": ("browse", "Show a release: its record, files and tensors."),
+    "diff": ("diff", "Say which tensors differ between two releases."),
+    "search": ("browse", "Find models by a part of their name."),
+    "sync": ("sync", "Fetch a release, or what is missing of it, and verify it."),
+    "verify": ("verify", "Check files on disk against a release."),
+    "yank": ("manage", "Withdraw a release; its data stays."),
+    "channel": ("manage", "Move and list the names that follow releases."),
+    "pin": ("keep", "Keep a release's blocks."),
+    "unpin": ("keep", "Stop keeping a release's blocks."),
+    "gc": ("keep", "Remove blocks that no pin keeps."),
+    "bundle": ("bundle", "Write the evidence for a release to a file, to verify offline."),
+    "chain": ("chain", "Serve and check the embedded chain."),
+    "doctor": ("doctor", "Say what is wrong with this set-up and how to mend it."),
+    "demo": ("demo", "Show the whole story on real models."),
+}
+_INTERRUPTED = 130
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"modelreg_cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="MODELREG_HOME",
+    help="The directory of settings, keys, chain and blocks.  [default: the platform's data directory]",
+)
+@click.option("--json", "json_mode", is_flag=True, help="Print exactly one JSON document on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress and no remarks.")
+@click.version_option(__version__, prog_name="modelreg")
+@click.pass_context
+def cli(ctx: click.Context, home: Path | None, json_mode: bool, quiet: bool) -> None:  # noqa: FBT001
+    """A blockchain-anchored registry and verifier of machine-learning models."""
+    ctx.obj = Session(home, Output(json_mode=json_mode, quiet=quiet))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit with the code that the outcome has (docs/cli.md, exit codes)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    output = Output(json_mode="--json" in arguments, quiet=False)
+    sys.exit(_run(arguments, output))
+
+
+def _run(arguments: list[str], output: Output) -> int:
+    try:
+        # Off standalone mode click returns the code of Context.exit and raises what it would have printed.
+        code = cli.main(arguments, prog_name="modelreg", standalone_mode=False)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001  the one place that turns errors into exit codes
+        return _report(error, output)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: BaseException, output: Output) -> int:
+    if isinstance(error, ModelregError):
+        output.error(error)
+        return error.exit_code
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        hint = (
+            f"try `{error.ctx.command_path} --help`"
+            if isinstance(error, click.UsageError) and error.ctx
+            else None
+        )
+        output.error(InputError(error.format_message().rstrip("."), hint=hint))
+        return error.exit_code if isinstance(error, click.UsageError) else InputError.exit_code
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        click.echo("interrupted", err=True)
+        return _INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has gone; the interpreter must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ModelregError.exit_code
+    if isinstance(error, SystemExit):
+        raise error
+    return _unexpected(error, output)
+
+
+def _unexpected(error: BaseException, output: Output) -> int:
+    if os.environ.get("MODELREG_DEBUG"):
+        raise error
+    what = f"unexpected {type(error).__name__}: {error}".replace("\n", " ")
+    hint = "this is a defect: run again with MODELREG_DEBUG=1 and report what it prints"
+    output.error(ModelregError(what, hint=hint))
+    return ModelregError.exit_code

@@ -1,0 +1,67 @@
+"""`chain`: the embedded chain as a chain."""
+
+from pathlib import Path
+
+import click
+
+from modelreg.errors import InputError
+from modelreg_cli.session import Session, pass_session
+
+__all__ = ["chain_command"]
+
+
+@click.group("chain")
+def chain_command() -> None:
+    """Serve and check the embedded chain."""
+
+
+@chain_command.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@pass_session
+def _serve(session: Session, host: str, port: int) -> None:
+    """Serve the chain over JSON-RPC, for any Ethereum tool, until interrupted."""
+    from modelreg.chain import open_chain
+    from modelreg.chain.server import serve
+
+    file = _file(session)
+    with open_chain(file) as chain:
+        serve(chain, host=host, port=port, ready=lambda url: session.output.result({"url": url}, url))
+
+
+@chain_command.command("status")
+@click.option(
+    "--replay", is_flag=True, help="Execute every transaction again and compare all that was stored."
+)
+@pass_session
+def _status(session: Session, replay: bool) -> None:  # noqa: FBT001  click passes options by name
+    """Show the chain's head; with --replay prove that its state follows from its transactions."""
+    with session.home.rpc() as rpc:
+        head = rpc.request("eth_getBlockByNumber", ["latest", False])
+        chain_id = int(rpc.request("eth_chainId", []), 16)
+    document = {
+        "chain_id": chain_id,
+        "contract": session.home.config.chain.contract,
+        "block": int(head["number"], 16),
+        "hash": head["hash"],
+        "state_root": head["stateRoot"],
+        "time": int(head["timestamp"], 16),
+        "replayed": None,
+    }
+    if replay:
+        from modelreg.chain.replay import replay as replay_chain
+
+        report = replay_chain(_file(session))
+        document["replayed"] = {"blocks": report.blocks, "state_root": "0x" + report.state_root.hex()}
+    session.output.result(
+        document, "\n".join(f"{key:11} {value}" for key, value in document.items() if value)
+    )
+
+
+def _file(session: Session) -> Path:
+    file = session.home.config.chain.file
+    if file is None:
+        raise InputError("this home uses a chain behind an RPC endpoint", expected="an embedded chain")
+    return file

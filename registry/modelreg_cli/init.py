@@ -1,0 +1,179 @@
+"""`init`."""
+
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modelreg.config import ChainSettings, Config, write_config
+from modelreg.errors import ConflictError, InputError, NotFoundError
+from modelreg_cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from modelreg.ledger.rpc import Rpc
+
+__all__ = ["init_command"]
+
+_CHAIN_FILE = "chain.sqlite"
+_FUNDS_WEI = 10**24
+# Far from the ids of public chains, and exact in JavaScript.
+_CHAIN_IDS = (1 << 40, 1 << 48)
+_MAX_AGE_SECONDS = 3600
+
+
+@click.command("init")
+@click.option("--rpc-url", envvar="MODELREG_RPC_URL", help="Use the chain behind this JSON-RPC endpoint.")
+@click.option(
+    "--contract", help="With --rpc-url: the contract's address.  [default: where it is deployed everywhere]"
+)
+@click.option(
+    "--join",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Share the ledger of another home on this machine, and fetch blocks from it.",
+)
+@click.option("--password-file", type=click.Path(path_type=Path), help="Holds the new key's password.")
+@pass_session
+def init_command(
+    session: Session, rpc_url: str | None, contract: str | None, join: Path | None, password_file: Path | None
+) -> None:
+    """Make a home: settings, an encrypted key, a block store and, unless it joins another, a chain.
+
+    The chain is embedded in this command: one file, no daemon. The contract is deployed on it and the key is
+    funded.
+    """
+    if join is not None and rpc_url is not None:
+        raise InputError("two ledgers", expected="--join or --rpc-url", found="both")
+    if contract is not None and rpc_url is None:
+        raise InputError("--contract goes with --rpc-url")
+    with _new_home(session.root) as root:
+        key = _make_key(root, password_file)
+        if rpc_url is not None:
+            chain = _foreign_chain(rpc_url, contract)
+            peers: tuple[Path, ...] = ()
+        elif join is not None:
+            chain, peers = _joined_chain(join.absolute()), (join.absolute(),)
+        else:
+            chain, peers = _embedded_chain(root, key), ()
+        _make_store(root)
+        password = _relative(key.password_file, root)
+        write_config(root / "config.toml", Config(chain, "0x" + key.address.hex(), password, peers))
+    _report(session, key, chain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    address: bytes
+    password: str
+    password_file: Path | None
+
+
+@contextmanager
+def _new_home(root: Path) -> Iterator[Path]:
+    """A directory that is removed again if making the home fails."""
+    from modelreg.store.files import os_errors
+
+    if (root / "config.toml").exists():
+        raise ConflictError(
+            f"{root} is a home already", hint="use it, or name another directory: modelreg --home DIR init"
+        )
+    if root.exists() and any(root.iterdir()):
+        raise InputError(f"{root} is not empty", expected="a new or empty directory", found="other files")
+    existed = root.exists()
+    with os_errors(f"cannot make the home {root}"):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            yield root
+        except BaseException:
+            for entry in root.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            if not existed:
+                root.rmdir()
+            raise
+
+
+def _make_key(root: Path, password_file: Path | None) -> _Key:
+    from modelreg.keys import KeyStore
+    from modelreg_cli.password import choose_password
+
+    password, held_in = choose_password(password_file, root / "password")
+    return _Key(KeyStore(root / "keystore").create(password).address, password, held_in)
+
+
+def _make_store(root: Path) -> None:
+    from modelreg.store.local import LocalStore
+
+    LocalStore(root / "store")
+
+
+def _relative(path: Path | None, root: Path) -> Path | None:
+    return path.absolute() if path is not None and not path.is_relative_to(root) else path
+
+
+def _embedded_chain(root: Path, key: _Key) -> ChainSettings:
+    from modelreg.chain import create, open_chain
+    from modelreg.keys import KeyStore
+    from modelreg.ledger.artifact import load_artifact
+    from modelreg.ledger.rpc import EmbeddedRpc
+    from modelreg.ledger.writer import Writer
+
+    chain_id = _CHAIN_IDS[0] + secrets.randbelow(_CHAIN_IDS[1] - _CHAIN_IDS[0])
+    file = root / _CHAIN_FILE
+    create(file, chain_id=chain_id, alloc={key.address: _FUNDS_WEI}, timestamp=int(time.time()))
+    address = load_artifact().address
+    signer = KeyStore(root / "keystore").load(key.address, key.password)
+    with open_chain(file) as chain:
+        Writer(EmbeddedRpc(chain), address, chain_id, signer, root / "outbox.sqlite").deploy()
+    return ChainSettings(chain_id, "0x" + address.hex(), file=file)
+
+
+def _joined_chain(other: Path) -> ChainSettings:
+    from modelreg.config import read_config
+
+    try:
+        return read_config(other / "config.toml").chain
+    except NotFoundError:
+        raise NotFoundError(
+            f"no home at {other}", hint="name the directory of another modelreg home"
+        ) from None
+
+
+def _foreign_chain(url: str, contract: str | None) -> ChainSettings:
+    from modelreg.ledger.artifact import load_artifact
+    from modelreg.ledger.hexdata import quantity
+    from modelreg.ledger.http_rpc import HttpRpc
+    from modelreg.ledger.reader import Reader
+
+    address = bytes.fromhex(contract.removeprefix("0x")) if contract else load_artifact().address
+    rpc: Rpc = HttpRpc(url)
+    chain_id = quantity(rpc.request("eth_chainId", []), "chain id")
+    head = Reader(rpc, address, chain_id).at_head().header
+    # A chain that makes blocks only on demand has an old head and is not stuck.
+    moving = time.time() - head.time < _MAX_AGE_SECONDS
+    max_age = _MAX_AGE_SECONDS if moving else None
+    return ChainSettings(chain_id, "0x" + address.hex(), rpc=url, max_age=max_age)
+
+
+def _report(session: Session, key: _Key, chain: ChainSettings) -> None:
+    document = {
+        "home": str(session.root),
+        "address": "0x" + key.address.hex(),
+        "password_file": str(key.password_file) if key.password_file else None,
+        "chain_id": chain.chain_id,
+        "contract": chain.contract,
+    }
+    lines = [
+        f"home      {session.root}",
+        f"key       {document['address']}",
+        f"chain     {chain.chain_id}, {'embedded in ' + str(chain.file) if chain.file else chain.rpc}",
+        f"contract  {chain.contract}",
+    ]
+    if key.password_file:
+        lines.insert(2, f"password  in {key.password_file}")
+    session.output.result(document, "\n".join(lines))

@@ -1,0 +1,108 @@
+"""`yank` and `channel`: what a publisher changes on the ledger later."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modelreg.errors import ConflictError, InputError
+from modelreg.format.names import ModelName, Reference, check_channel
+from modelreg_cli.session import MODEL, REFERENCE, Session, pass_session
+
+if TYPE_CHECKING:
+    from modelreg.ledger.endpoint import Receipt
+
+__all__ = ["channel_command", "yank_command"]
+
+_PASSWORD_FILE = click.option(
+    "--password-file", type=click.Path(path_type=Path), help="Holds the key's password."
+)
+
+
+@click.command("yank")
+@click.argument("reference", type=REFERENCE, metavar="REF")
+@click.option("--reason", required=True, help="Why, for everybody to read.")
+@_PASSWORD_FILE
+@pass_session
+def yank_command(session: Session, reference: Reference, reason: str, password_file: Path | None) -> None:
+    """Withdraw the release REF, for good. Its data stays, and whoever looks it up is told why."""
+    with session.ledger() as view:
+        release = view.resolve(reference)
+        if release.yanked:
+            raise ConflictError(
+                f"{reference} was yanked before",
+                expected="a release in force",
+                found=view.yank_reason(release.release_id),
+            )
+        with session.writer(password_file) as writer:
+            receipt = writer.yank(release.release_id, reason)
+    document = {"release_id": str(release.release_id), "reason": reason, **_cost(receipt)}
+    session.output.result(document, f"yanked {release.release_id}")
+
+
+@click.group("channel")
+def channel_command() -> None:
+    """Move and list channels: names such as `stable` that nodes follow."""
+
+
+@channel_command.command("set")
+@click.argument("model", type=MODEL)
+@click.argument("channel")
+@click.argument("reference", type=REFERENCE, metavar="REF")
+@_PASSWORD_FILE
+@pass_session
+def _set(
+    session: Session, model: ModelName, channel: str, reference: Reference, password_file: Path | None
+) -> None:
+    """Point CHANNEL of MODEL at the release REF."""
+    check_channel(channel)
+    with session.ledger() as view:
+        release = view.resolve(reference)
+        if release.model != model.id:
+            raise InputError(
+                f"{reference} is a release of another model",
+                expected=model,
+                found=view.model_name(release.model),
+            )
+        if release.yanked:
+            raise InputError(f"{reference} was yanked", hint="point the channel at a release in force")
+        before = view.channel(model, channel)
+        with session.writer(password_file) as writer:
+            receipt = writer.set_channel(model, channel, release.release_id, before)
+    document = {
+        "model": str(model),
+        "channel": channel,
+        "release_id": str(release.release_id),
+        "before": str(before) if before else None,
+        **_cost(receipt),
+    }
+    session.output.result(document, f"{model}@{channel} is {release.version} now")
+
+
+@channel_command.command("list")
+@click.argument("model", type=MODEL)
+@pass_session
+def _list(session: Session, model: ModelName) -> None:
+    """List the channels of MODEL."""
+    from modelreg.format.names import AtBranch
+
+    with session.ledger() as view:
+        found = view.model(model)
+        if found is None:
+            view.resolve(AtBranch(model))
+        documents = []
+        for channel in found.channels if found else ():
+            release_id = view.channel(model, channel)
+            release = view.existing(release_id) if release_id else None
+            if release is not None:
+                documents.append(
+                    {"channel": channel, "version": str(release.version), "release_id": str(release_id)}
+                )
+    lines = [f"{row['channel']}  {row['version']}  {row['release_id']}" for row in documents]
+    session.output.result(documents, "\n".join(lines) or "no channels")
+
+
+def _cost(receipt: "Receipt | None") -> dict[str, object]:
+    if receipt is None:
+        return {"tx": None, "gas": None}
+    return {"tx": "0x" + receipt.transaction.hex(), "gas": receipt.gas_used}

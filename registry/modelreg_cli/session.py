@@ -1,0 +1,111 @@
+"""What the commands share: the home, the ledger and the key, each opened when a command asks for it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modelreg.format.names import ModelName, parse_reference
+from modelreg.format.release import Release
+from modelreg_cli.output import Output
+
+if TYPE_CHECKING:
+    from modelreg.format.manifest import Manifest
+    from modelreg.format.names import Reference
+    from modelreg.home import Home
+    from modelreg.ledger.view import View
+    from modelreg.ledger.writer import Writer
+
+__all__ = ["MODEL", "REFERENCE", "Session", "pass_session"]
+
+
+class Session:
+    """One run of the command.
+
+    Args:
+        root: the home; None for the platform's data directory.
+        output: prints.
+    """
+
+    def __init__(self, root: Path | None, output: Output) -> None:
+        self._root = root
+        self.output = output
+
+    @cached_property
+    def root(self) -> Path:
+        """Where the home is, or would be."""
+        if self._root is not None:
+            return self._root.absolute()
+        from platformdirs import user_data_path
+
+        return user_data_path("modelreg")
+
+    @cached_property
+    def home(self) -> "Home":
+        """The home. Raises NotFoundError if there is none."""
+        from modelreg.home import Home
+
+        return Home(self.root)
+
+    @contextmanager
+    def ledger(self) -> "Iterator[View]":
+        """The ledger at its head, checked against the newest head that this home has seen."""
+        from modelreg_verifier.trust import HeadPolicy, open_trusted
+
+        settings = self.home.config.chain
+        policy = HeadPolicy(replaceable=settings.replaceable, max_age=settings.max_age)
+        with self.home.reader() as reader:
+            yield open_trusted(reader, self.home.trusted_head, policy)
+
+    @contextmanager
+    def writer(self, password_file: Path | None) -> "Iterator[Writer]":
+        """The ledger's writer, signing with the home's key."""
+        from modelreg.keys import KeyStore
+        from modelreg.ledger.writer import Writer
+
+        home = self.home
+        signer = KeyStore(home.keystore).load(home.key, self.password(password_file))
+        chain = home.config.chain
+        with home.rpc() as rpc:
+            yield Writer(rpc, bytes.fromhex(chain.contract[2:]), chain.chain_id, signer, home.outbox)
+
+    def manifest(self, release: Release) -> "Manifest":
+        """A release's manifest. Raises NotFoundError if its blocks are not to be had."""
+        from modelreg_verifier.release import read_release
+
+        return read_release(release, self.home.plaintext)
+
+    def password(self, password_file: Path | None) -> str:
+        """The key's password: from a file, or from the terminal."""
+        from modelreg_cli.password import ask_password
+
+        return ask_password(password_file or self.home.config.password_file)
+
+    def confirm(self, question: str) -> bool:
+        """Ask on the terminal; without one the answer is no."""
+        return sys.stdin.isatty() and click.confirm(question, err=True)
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+class _ModelType(click.ParamType[ModelName]):
+    name = "NAMESPACE/NAME"
+
+    def convert(self, value: object, *_: object) -> ModelName:
+        return value if isinstance(value, ModelName) else ModelName.parse(str(value))
+
+
+class _ReferenceType(click.ParamType["Reference"]):
+    name = "REF"
+
+    def convert(self, value: object, *_: object) -> "Reference":
+        return parse_reference(str(value))
+
+
+MODEL = _ModelType()
+REFERENCE = _ReferenceType()

@@ -1,0 +1,132 @@
+"""`sync`."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelreg.errors import InputError, VerificationError
+from modelreg.format.names import AtBranch, AtChannel, Reference
+from modelreg_cli.output import human_bytes
+from modelreg_cli.session import REFERENCE, Session, pass_session
+
+if TYPE_CHECKING:
+    from modelreg.format.manifest import Manifest
+    from modelreg.format.names import ModelName
+    from modelreg.format.release import Release
+    from modelreg.ledger.view import View
+
+__all__ = ["sync_command"]
+
+
+@click.command("sync")
+@click.argument("reference", type=REFERENCE, metavar="REF")
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="The directory to write to.")
+@click.option("--only", multiple=True, metavar="GLOB", help="Fetch only these files or tensors.")
+@click.option("--follow", is_flag=True, help="Stay, and fetch each new release of a channel or branch.")
+@click.option(
+    "--every", type=click.FloatRange(0.1), default=15.0, show_default=True, help="Seconds between looks."
+)
+@pass_session
+def sync_command(
+    session: Session,
+    reference: Reference,
+    to: Path | None,
+    only: tuple[str, ...],
+    follow: bool,  # noqa: FBT001  click passes options by name
+    every: float,
+) -> None:
+    """Fetch what is missing of the release REF, verify all of it, and write it to a directory.
+
+    The directory appears, or is replaced, only when every byte has been checked. Parts of files that --only
+    chooses are written to files named *.partial.
+    """
+    if follow and not isinstance(reference, AtChannel | AtBranch):
+        raise InputError("nothing to follow", expected="a channel or a branch", found=reference)
+    last = None
+    while True:
+        with session.ledger() as view:
+            release = view.resolve(reference)
+            if release.release_id != last:
+                _sync(session, view, release, reference, to, only)
+                last = release.release_id
+        if not follow:
+            return
+        time.sleep(every)
+
+
+def _sync(
+    session: Session,
+    view: "View",
+    release: "Release",
+    reference: Reference,
+    to: Path | None,
+    only: tuple[str, ...],
+) -> None:
+    from modelreg.format.selection import select_rows
+    from modelreg.store.installed import Copy
+    from modelreg.store.plaintext import Plaintext
+    from modelreg_verifier.fetch import FetchingSource
+    from modelreg_verifier.release import read_release
+    from modelreg_verifier.sync import copy_release
+
+    home = session.home
+    name = _checked_name(session, view, release)
+    target = (to or home.models / name.namespace / name.name / str(release.version)).absolute()
+    _check_target(session, target)
+    source = FetchingSource(home.store, home.blocks)
+    with home.store_lock.shared():
+        manifest = read_release(release, Plaintext(source))
+        rows = select_rows(manifest, only) if only else None
+        with session.output.progress("sync", _bytes(manifest, rows)) as progress:
+            copied = copy_release(manifest, target, source, home.local_plaintext, rows, progress)
+        pinned = str(release.release_id)
+        home.pins.add(pinned, release.manifest_cid)
+        copy = Copy(str(target), str(reference), pinned, str(release.manifest_cid), tuple(only))
+        home.installed.add(copy)
+    document = {
+        "release_id": pinned,
+        "content_root": "0x" + release.content_root.hex(),
+        "path": str(target),
+        "bytes": {"full": manifest.size, "fetched": source.fetched_bytes},
+        "chunks": {"total": copied.total, "fetched": copied.fetched, "reused": copied.reused},
+    }
+    session.output.result(document, _text(name, release, document))
+
+
+def _checked_name(session: Session, view: "View", release: "Release") -> "ModelName":
+    from modelreg_verifier.trust import follow_branch
+
+    name = view.model_name(release.model)
+    if name is None:
+        raise VerificationError(f"the model of {release.release_id} has no name on the ledger")
+    follow_branch(view, session.home.trusted_head, name, release.branch)
+    if release.yanked:
+        reason = view.yank_reason(release.release_id)
+        session.output.remark(f"warning: {name}@{release.version} was yanked: {reason}")
+    return name
+
+
+def _check_target(session: Session, target: Path) -> None:
+    """Never replace a directory that modelreg did not write."""
+    if target.is_dir() and any(target.iterdir()) and session.home.installed.at(target) is None:
+        raise InputError(
+            f"{target} holds other files",
+            expected="a directory that is empty, or that sync wrote",
+            found=next(target.iterdir()).name,
+            hint="name another directory with --to",
+        )
+
+
+def _bytes(manifest: "Manifest", rows: frozenset[int] | None) -> int:
+    return manifest.size if rows is None else sum(manifest.chunks[row].length for row in rows)
+
+
+def _text(name: "ModelName", release: "Release", document: dict[str, Any]) -> str:
+    size, chunks = document["bytes"], document["chunks"]
+    return (
+        f"{name}@{release.version} is at {document['path']}\n"
+        f"verified {human_bytes(size['full'])} against the ledger, fetched {human_bytes(size['fetched'])}"
+        f" ({chunks['reused']} of {chunks['total']} chunks were here)"
+    )

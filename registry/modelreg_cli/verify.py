@@ -1,0 +1,124 @@
+"""`verify`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from modelreg.errors import InputError, NotFoundError, VerificationError
+from modelreg.format.names import AtRelease, Reference, parse_reference
+from modelreg_cli.output import human_bytes, printable
+from modelreg_cli.session import REFERENCE, Session, pass_session
+
+if TYPE_CHECKING:
+    from modelreg.format.manifest import Manifest
+    from modelreg.format.release import Release
+
+__all__ = ["verify_command"]
+
+
+@click.command("verify")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("reference", type=REFERENCE, metavar="[REF]", required=False)
+@click.option(
+    "--offline",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="BUNDLE",
+    help="Verify against this bundle, without a chain.",
+)
+@click.option("--block", metavar="HASH", help="With --offline: a block hash of the chain that you trust.")
+@pass_session
+@click.pass_context
+def verify_command(
+    context: click.Context,
+    session: Session,
+    directory: Path,
+    reference: Reference | None,
+    offline: Path | None,
+    block: str | None,
+) -> None:
+    """Check every byte in DIRECTORY against the release REF.
+
+    Without REF the directory must be a copy that this home synced. With --offline nothing is asked of a
+    chain or a peer: the bundle's proofs are checked against a block hash that this home has seen, or that
+    --block gives.
+    """
+    from modelreg.format.selection import select_rows
+    from modelreg_verifier.verify import verify_directory
+
+    only: tuple[str, ...] = ()
+    if reference is None and offline is None:
+        reference, only = _from_record(session, directory)
+    with _evidence(session, reference, offline, block) as (release, manifest):
+        rows = select_rows(manifest, only) if only else None
+        total = manifest.size if rows is None else sum(manifest.chunks[row].length for row in rows)
+        with session.output.progress("verify", total) as progress:
+            problems = verify_directory(directory, manifest, rows, progress)
+    document = {
+        "ok": not problems,
+        "release_id": str(release.release_id),
+        "problems": [
+            {"path": p.path, "kind": p.kind, "expected": p.expected, "found": p.found} for p in problems
+        ],
+    }
+    lines = [
+        f"{printable(p.path)}: {p.kind}: expected {p.expected}, found {printable(p.found)}" for p in problems
+    ]
+    verdict = f"{directory} is {release.release_id}, all {human_bytes(total)} of it"
+    session.output.result(document, "\n".join(lines) or verdict)
+    if problems:
+        session.output.failure(
+            VerificationError(
+                f"{directory} is not {release.release_id}",
+                expected="every byte as released",
+                found=f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
+                hint="fetch it again: modelreg sync " + str(release.release_id) + f" --to {directory}",
+            )
+        )
+        context.exit(VerificationError.exit_code)
+
+
+def _from_record(session: Session, directory: Path) -> tuple[Reference, tuple[str, ...]]:
+    copy = session.home.installed.at(directory.absolute())
+    if copy is None:
+        if not directory.exists():
+            raise NotFoundError(f"nothing at {directory}")
+        raise InputError(
+            f"{directory} is not a copy that this home made",
+            expected="a release to compare it with",
+            found="none",
+            hint="name it: modelreg verify DIRECTORY REF",
+        )
+    return AtRelease(copy.release_id), copy.only
+
+
+@contextmanager
+def _evidence(
+    session: Session, reference: Reference | None, offline: Path | None, block: str | None
+) -> "Iterator[tuple[Release, Manifest]]":
+    if offline is not None:
+        yield _offline(session, reference, offline, block)
+    elif reference is not None:
+        with session.ledger() as view:
+            release = view.resolve(reference)
+            yield release, session.manifest(release)
+
+
+def _offline(
+    session: Session, reference: Reference | None, path: Path, block: str | None
+) -> "tuple[Release, Manifest]":
+    from modelreg.ledger.reader import Reader
+    from modelreg.store.files import os_errors
+    from modelreg.store.plaintext import Plaintext
+    from modelreg_verifier.bundle import ReplayingRpc, read_bundle
+    from modelreg_verifier.release import read_release
+    from modelreg_verifier.trust import require_known_block
+
+    with os_errors(f"cannot read the bundle {path}"), path.open("rb") as file:
+        bundle = read_bundle(file)
+    view = Reader(ReplayingRpc(bundle.answers), bundle.contract, bundle.chain_id).at_head()
+    require_known_block(view.header, session.root / "trusted-head.json", block)
+    release = view.resolve(reference or parse_reference(bundle.reference))
+    return release, read_release(release, Plaintext(bundle))
