@@ -73,7 +73,9 @@ def verify(
         if index & 1 or index < last:
             sibling = next(siblings, None)
             if sibling is None:
-                raise VerificationError("content proof ends early", expected="more siblings", found=len(proof))
+                raise VerificationError(
+                    "content proof ends early", expected="more siblings", found=len(proof)
+                )
             node = keccak256(_NODE + (sibling + node if index & 1 else node + sibling))
         index, last = index >> 1, last >> 1
     if next(siblings, None) is not None or _seal(node, count, algorithm) != root:
