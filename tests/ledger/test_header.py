@@ -3,9 +3,9 @@
 import random
 
 import pytest
+
 from modelreg.errors import FormatError, VerificationError
 from modelreg.ledger.header import parse_header
-
 from tests.reference.ledger import BASIC, FORKS, reference_header
 
 

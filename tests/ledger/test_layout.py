@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.names import ModelName, ReleaseId
 from modelreg.ledger import layout

@@ -7,10 +7,10 @@ import rlp
 from eth_utils import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modelreg.errors import VerificationError
-from modelreg.ledger.proof import NODE_BYTES_MAX, NODES_MAX, prove, prove_account, prove_word
 from trie import HexaryTrie
 
+from modelreg.errors import VerificationError
+from modelreg.ledger.proof import NODE_BYTES_MAX, NODES_MAX, prove, prove_account, prove_word
 from tests.reference.ledger import reference_proof, reference_trie, storage_key
 
 RNG = random.Random(40)
@@ -109,6 +109,10 @@ def test_a_forged_trie_of_one_leaf_is_read():
     assert prove_word(*_rooted(leaf())) == 1
 
 
+def test_a_stored_zero_is_zero():
+    assert prove_word(*_rooted(leaf(value=b"\x80"))) == 0
+
+
 def _rooted(node):
     root, nodes = forged(node)
     return root, SLOT, nodes
@@ -124,7 +128,7 @@ def _rooted(node):
         pytest.param([bytes.fromhex("1" + NIBBLES[0]), b"\xaa" * 31], id="reference of 31 bytes"),
         pytest.param([b"\x20"] * 3, id="node of three items"),
         pytest.param(b"leaf", id="node that is no list"),
-        pytest.param(leaf(value=b"\x00"), id="stored zero"),
+        pytest.param(leaf(value=b"\x00"), id="zero with a digit"),
         pytest.param(leaf(value=rlp.encode(b"\x00\x01")), id="leading zero"),
         pytest.param(leaf(value=rlp.encode(b"\x01" * 33)), id="word of 33 bytes"),
         pytest.param(leaf(value=rlp.encode([b"\x01"])), id="list for a word"),

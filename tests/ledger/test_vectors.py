@@ -3,13 +3,13 @@
 import json
 
 import pytest
+
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.names import Version, label_word
 from modelreg.format.release import Release, ReleaseId
 from modelreg.ledger import layout
 from modelreg.ledger.header import parse_header
 from modelreg.ledger.proof import prove_word
-
 from tests.reference.ledger import VECTORS, documents, render
 
 

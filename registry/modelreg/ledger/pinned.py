@@ -91,6 +91,8 @@ class PinnedState:
         """The same error, unless the chain dropped the pinned block in the meantime."""
         now = fetch_header(self._rpc, self.header.number)
         if now is not None and now.hash == self.header.hash:
+            if self.header.number == 0:
+                error.hint = "block 0 of a development chain may not commit to its state: mine a block first"
             return error
         return UnreachableError(
             f"the chain reorganised while it was read: block {self.header.number} is another one now",

@@ -156,11 +156,7 @@ def prove_account(state_root: bytes, address: bytes, nodes: Sequence[bytes]) -> 
 
 
 def prove_word(storage_root: bytes, slot: int, nodes: Sequence[bytes]) -> int:
-    """The word in a storage slot; 0 if proven absent. Raises VerificationError."""
+    """The word in a storage slot; 0 if the slot is proven absent. Raises VerificationError."""
     value = prove(storage_root, slot.to_bytes(32, "big"), nodes)
-    if value is None:
-        return 0
-    word = rlp.to_int(rlp.decode(value))
-    if word == 0:
-        raise _refused("a stored zero")
-    return word
+    # anvil keeps zeros in its tries, which Ethereum deletes: they prove the same word.
+    return 0 if value is None else rlp.to_int(rlp.decode(value))
