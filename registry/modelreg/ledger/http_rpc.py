@@ -55,7 +55,7 @@ class HttpRpc:
         self._body_max = body_max
         self._make_request: Callable[[Any, Any], Any] | None = None
 
-    def request(self, method: str, params: Sequence[Any]) -> Any:  # noqa: ANN401  any JSON
+    def request(self, method: str, params: Sequence[Any]) -> Any:
         """See `Rpc.request`."""
         end = time.monotonic() + self._deadline
         pause = _FIRST_PAUSE
@@ -73,7 +73,7 @@ class HttpRpc:
         hint = "check that it runs and that the URL is right (--rpc-url, MODELREG_RPC_URL)"
         return UnreachableError(f"no answer from {self.name}", found=found[:300], hint=hint)
 
-    def _once(self, method: str, params: list[Any], end: float) -> Any:  # noqa: ANN401  any JSON
+    def _once(self, method: str, params: list[Any], end: float) -> Any:
         import requests
 
         self._end = end
@@ -97,7 +97,7 @@ class HttpRpc:
         pause = min(float(after), _LONGEST_PAUSE) if after.isdecimal() else None
         return _BusyError(f"HTTP status {status}", pause)
 
-    def _result(self, method: str, answer: object) -> Any:  # noqa: ANN401  any JSON
+    def _result(self, method: str, answer: object) -> Any:
         if not isinstance(answer, Mapping):
             raise FormatError(f"the answer of {self.name} to {method}", expected="an object")
         error = answer.get("error")

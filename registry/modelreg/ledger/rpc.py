@@ -15,7 +15,7 @@ class Rpc(Protocol):
     def name(self) -> str:
         """How messages call the endpoint."""
 
-    def request(self, method: str, params: Sequence[Any]) -> Any:  # noqa: ANN401  any JSON
+    def request(self, method: str, params: Sequence[Any]) -> Any:
         """Answer one request with the JSON of its result.
 
         Raises RpcRefusedError for a JSON-RPC error and UnreachableError if there is no answer.
@@ -33,7 +33,7 @@ class RpcRefusedError(UnreachableError):
 
 
 class _Chain(Protocol):
-    def request(self, method: str, params: list[Any]) -> Any: ...  # noqa: ANN401  any JSON
+    def request(self, method: str, params: list[Any]) -> Any: ...
 
 
 class EmbeddedRpc:
@@ -44,7 +44,7 @@ class EmbeddedRpc:
     def __init__(self, chain: _Chain) -> None:
         self._chain = chain
 
-    def request(self, method: str, params: Sequence[Any]) -> Any:  # noqa: ANN401  any JSON
+    def request(self, method: str, params: Sequence[Any]) -> Any:
         """See `Rpc.request`."""
         from modelreg.chain.rpcerror import RpcError
 
