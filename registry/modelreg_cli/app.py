@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from modelreg.errors import InputError, ModelregError
 from modelreg_cli.output import Output
 from modelreg_cli.session import Session
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "main", "run"]
 
 # Name, module below `modelreg_cli`, and the help line: `--help` must not import what a command needs.
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -74,14 +73,14 @@ def cli(ctx: click.Context, home: Path | None, json_mode: bool, quiet: bool) -> 
     ctx.obj = Session(home, Output(json_mode=json_mode, quiet=quiet))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit with the code that the outcome has (docs/cli.md, exit codes)."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+def main() -> None:
+    """Run the command and exit with the code that the outcome has."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command once; returns its exit code (docs/cli.md lists them)."""
     output = Output(json_mode="--json" in arguments, quiet=False)
-    sys.exit(_run(arguments, output))
-
-
-def _run(arguments: list[str], output: Output) -> int:
     try:
         # Off standalone mode click returns the code of Context.exit and raises what it would have printed.
         code = cli.main(arguments, prog_name="modelreg", standalone_mode=False)
@@ -113,9 +112,21 @@ def _report(error: BaseException, output: Output) -> int:
         # Whoever read our output has gone; the interpreter must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ModelregError.exit_code
+    if isinstance(error, OSError):
+        return _report(_translated(error), output)
     if isinstance(error, SystemExit):
         raise error
     return _unexpected(error, output)
+
+
+def _translated(error: OSError) -> ModelregError:
+    from modelreg.store.files import os_errors
+
+    try:
+        with os_errors(f"cannot use {error.filename}" if error.filename else "the operating system refused"):
+            raise error
+    except ModelregError as translated:
+        return translated
 
 
 def _unexpected(error: BaseException, output: Output) -> int:

@@ -29,7 +29,7 @@ class Output:
         self.json_mode = json_mode
         self._quiet = quiet
 
-    def result(self, document: Any, text: str) -> None:  # noqa: ANN401  any JSON
+    def result(self, document: Any, text: str) -> None:
         """Print a command's result: the document with --json, else the text."""
         if self.json_mode:
             click.echo(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
