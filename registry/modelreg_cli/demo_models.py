@@ -100,9 +100,8 @@ def _to_bf16(base: bytes, header: bytes) -> bytes:
 
 def _round(fp32: bytes) -> bytes:
     words = np.frombuffer(fp32, "<u4").astype(np.uint64)
-    return (
-        ((words + 0x7FFF + (words >> np.uint64(16) & np.uint64(1))) >> np.uint64(16)).astype("<u2").tobytes()
-    )
+    rounded: bytes = ((words + 0x7FFF + ((words >> 16) & 1)) >> 16).astype("<u2").tobytes()
+    return rounded
 
 
 def _apply(parent: bytes, difference: bytes) -> bytes:
