@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelreg.errors import ConflictError, FormatError, InputError, NotFoundError, NotPermittedError
+from modelreg.ledger.json_depth import require_shallow
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -152,7 +153,7 @@ def _read(path: Path) -> dict[str, Any]:
         raw = file.read(_FILE_MAX + 1)
     try:
         document = json.loads(raw) if len(raw) <= _FILE_MAX else None
-    except (ValueError, RecursionError):
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         raise FormatError(f"the key file {path}", expected="a JSON object of Web3 Secret Storage")

@@ -13,6 +13,7 @@ from typing import Any, Self
 from modelreg.errors import FormatError, InputError, UnreachableError, VerificationError
 from modelreg.format.names import ReleaseId, check_branch
 from modelreg.format.release import Release
+from modelreg.ledger.json_depth import require_shallow
 
 __all__ = ["BranchHead", "HeadPolicy", "ObservedBlock", "TrustedHead"]
 
@@ -150,16 +151,17 @@ class TrustedHead:
     def from_json(cls, text: str) -> Self:
         """Read what `to_json` wrote. Raises FormatError for any other text."""
         try:
+            require_shallow(text.encode(), "the state of the trusted head")
             state = cls._from_document(json.loads(text) if len(text) <= _JSON_MAX else None)
             same = state.to_json() == text
-        except (ValueError, KeyError, TypeError, RecursionError, InputError, FormatError):
+        except (ValueError, KeyError, TypeError, InputError, FormatError):
             same = False
         if not same:
             raise FormatError("the state of the trusted head", expected=f"the canonical JSON of {_SCHEMA}")
         return state
 
     @classmethod
-    def _from_document(cls, document: Any) -> Self:  # noqa: ANN401  any JSON
+    def _from_document(cls, document: Any) -> Self:
         branches = tuple(
             BranchHead(
                 _unhex(entry["model"], 32),

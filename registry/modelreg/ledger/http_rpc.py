@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelreg.errors import FormatError, InputError, UnreachableError
+from modelreg.ledger.json_depth import require_shallow
 from modelreg.ledger.rpc import RpcRefusedError
 
 if TYPE_CHECKING:
@@ -139,7 +140,9 @@ class HttpRpc:
                 what = "too large" if size > self._body_max else "too slow"
                 raise self._unreachable(f"an answer that is {what}: cut off after {size} bytes")
             pieces.append(piece)
-        response._content = b"".join(pieces)
+        body = b"".join(pieces)
+        require_shallow(body, f"the answer of {self.name}")
+        response._content = body
 
 
 def _reason(error: Exception) -> str:
