@@ -82,11 +82,25 @@ class Evm:
     def fresh(cls) -> "Evm":
         return _deployed().copy()
 
+    @classmethod
+    def bare(cls) -> "Evm":
+        """Funded accounts and the deployment proxy, no registry."""
+        store: dict = {}
+        funded = {bytes(account): _account(balance=BALANCE) for account in ACCOUNTS}
+        state = {**funded, abi.DEPLOYER: _account(nonce=1, code=DEPLOYER_CODE)}
+        genesis = {
+            "difficulty": 0,
+            "gas_limit": 30_000_000,
+            "timestamp": GENESIS_TIME,
+            "base_fee_per_gas": 10**9,
+        }
+        return cls(LocalChain.from_genesis(AtomicDB(MemoryDB(store)), genesis, state), store, {})
+
     def copy(self) -> "Evm":
         store = dict(self._store)
         return Evm(LocalChain(AtomicDB(MemoryDB(store)), self._chain.header), store, dict(self._nonces))
 
-    def raw_transaction(self, sender: Account, to: bytes, data: bytes):
+    def sign(self, sender: Account, to: bytes, data: bytes):
         builder = LocalVM.get_transaction_builder()
         nonce = self._nonces.get(sender, 0)
         self._nonces[sender] = nonce + 1
@@ -95,12 +109,10 @@ class Evm:
         )
         return unsigned.as_signed_transaction(sender.key, chain_id=CHAIN_ID)
 
-    def send_raw(self, sender: Account, to: bytes, data: bytes, after: int = 12) -> Outcome:
+    def mine(self, transaction, after: int) -> Outcome:
         """Mine one transaction, `after` seconds past the last block."""
         chain = self._chain
-        parent = chain.get_canonical_head()
-        chain.set_header_timestamp(parent.timestamp + after)
-        transaction = self.raw_transaction(sender, to, data)
+        chain.set_header_timestamp(self.time + after)
         _, receipt, computation = chain.apply_transaction(transaction)
         chain.mine_block()
         logs = tuple(
@@ -108,6 +120,9 @@ class Evm:
             for log in receipt.logs
         )
         return Outcome(computation.is_success, computation.output, receipt.gas_used, logs)
+
+    def send_raw(self, sender: Account, to: bytes, data: bytes, after: int = 12) -> Outcome:
+        return self.mine(self.sign(sender, to, data), after)
 
     def send(self, sender: Account, function: str, *args, after: int = 12) -> Outcome:
         return self.send_raw(sender, abi.ADDRESS, abi.encode_call(function, *args), after)
@@ -142,11 +157,7 @@ class Evm:
 
 @cache
 def _deployed() -> Evm:
-    store: dict = {}
-    funded = {bytes(account): _account(balance=BALANCE) for account in ACCOUNTS}
-    state = {**funded, abi.DEPLOYER: _account(nonce=1, code=DEPLOYER_CODE)}
-    genesis = {"difficulty": 0, "gas_limit": 30_000_000, "timestamp": GENESIS_TIME, "base_fee_per_gas": 10**9}
-    evm = Evm(LocalChain.from_genesis(AtomicDB(MemoryDB(store)), genesis, state), store, {})
+    evm = Evm.bare()
     deployment = evm.send_raw(ALICE, abi.DEPLOYER, bytes(32) + abi.INIT_CODE)
     assert deployment.ok, deployment
     return evm

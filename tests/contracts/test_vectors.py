@@ -75,8 +75,8 @@ def test_content_proofs(proves):
 
 def test_mix_and_match_wrong_index_is_refused(proves):
     for vector in PROOFS:
-        index = vector["index"]
-        for index in {abs(index - 1), index + 1, index ^ 2, vector["count"], 2**64 - 1} - {index}:
+        right = vector["index"]
+        for index in {abs(right - 1), right + 1, right ^ 2, vector["count"], 2**64 - 1} - {right}:
             assert not proves(vector, index=index), (vector, index)
 
 
