@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelreg.errors import ConflictError, FormatError, InputError, NotFoundError, NotPermittedError
-from modelreg.ledger.json_depth import require_shallow
+from modelreg.format.json_depth import require_shallow
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -152,6 +152,7 @@ def _read(path: Path) -> dict[str, Any]:
     with _os_errors(f"read the key file {path}"), path.open("rb") as file:
         raw = file.read(_FILE_MAX + 1)
     try:
+        require_shallow(raw, f"the key file {path}")
         document = json.loads(raw) if len(raw) <= _FILE_MAX else None
     except ValueError:
         document = None

@@ -13,7 +13,7 @@ from typing import Any, Self
 from modelreg.errors import FormatError, InputError, UnreachableError, VerificationError
 from modelreg.format.names import ReleaseId, check_branch
 from modelreg.format.release import Release
-from modelreg.ledger.json_depth import require_shallow
+from modelreg.format.json_depth import require_shallow
 
 __all__ = ["BranchHead", "HeadPolicy", "ObservedBlock", "TrustedHead"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelreg.errors import FormatError, InputError, UnreachableError
-from modelreg.ledger.json_depth import require_shallow
+from modelreg.format.json_depth import require_shallow
 from modelreg.ledger.rpc import RpcRefusedError
 
 if TYPE_CHECKING:

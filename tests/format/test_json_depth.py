@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg.errors import FormatError
-from modelreg.ledger.json_depth import require_shallow
+from modelreg.format.json_depth import require_shallow
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(),
