@@ -1,0 +1,142 @@
+"""The encoder finds what fits, and publishes nothing that it cannot read."""
+
+import numpy as np
+import pytest
+
+from modelreg.errors import FormatError
+from modelreg.format.delta import Encoded, Encoding, WordType, decode, encode, encoder, grouping, streams
+
+RNG = np.random.default_rng(3)
+WEIGHTS = RNG.normal(0, 0.02, 40_000).astype("<f4")
+STEPPED = (WEIGHTS + RNG.normal(0, 1e-5, 40_000).astype("<f4")).astype("<f4")
+TEXT = b"".join(b'{"id": %d, "content": "token %d"}, ' % (i, i * 7) for i in range(1500))
+
+
+def encoded(chunk, word, base=None, effort=1):
+    result = encode(chunk, word, base, effort=effort)
+    used = base if result.encoding.needs_base else None
+    assert decode(result.encoding, result.payload, used, len(chunk)) == chunk
+    return result
+
+
+def test_effort_0_stores():
+    assert encode(bytes(100), WordType.U8, bytes(100), effort=0) == Encoded(Encoding.RAW, bytes(100))
+
+
+def test_random_bytes_are_stored():
+    noise = RNG.bytes(5000)
+    assert encoded(noise, WordType.U8) == Encoded(Encoding.RAW, noise)
+
+
+def test_whole_weights_are_entropy_coded():
+    result = encoded(WEIGHTS.tobytes(), WordType.F32)
+    assert result.encoding is Encoding.SOLO
+    assert len(result.payload) < 0.86 * WEIGHTS.nbytes
+
+
+def test_weights_stored_wide_cost_what_the_narrow_ones_do():
+    wide = (WEIGHTS.view("<u4") & 0xFFFF0000).tobytes()
+    narrow = (WEIGHTS.view("<u4") >> 16).astype("<u2").tobytes()
+    assert len(encoded(wide, WordType.F32).payload) <= len(encoded(narrow, WordType.BF16).payload) + 40
+
+
+def test_step_of_an_optimiser_is_grouped_by_exponent():
+    result = encoded(STEPPED.tobytes(), WordType.F32, WEIGHTS.tobytes())
+    assert result.encoding is Encoding.EXP
+    assert len(result.payload) < 0.5 * WEIGHTS.nbytes
+    one_group = streams.pack_integers(STEPPED.view("<i4") - WEIGHTS.view("<i4"), 10)
+    assert len(result.payload) < 0.97 * len(one_group)
+
+
+def test_effort_2_is_no_larger():
+    chunk, base = STEPPED.tobytes(), WEIGHTS.tobytes()
+    assert len(encoded(chunk, WordType.F32, base, 2).payload) <= len(
+        encoded(chunk, WordType.F32, base).payload
+    )
+
+
+def test_steps_of_integers_are_differences():
+    old = RNG.integers(-128, 128, 30_000).astype("i1")
+    new = (old + RNG.choice([0, 0, 0, 1, -1], 30_000)).astype("i1")
+    assert encoded(new.tobytes(), WordType.I8, old.tobytes()).encoding is Encoding.DIFF
+
+
+def test_few_changes_are_listed():
+    child = WEIGHTS.copy()
+    child[[5, 900, 39_999]] *= 1.5
+    result = encoded(child.tobytes(), WordType.F32, WEIGHTS.tobytes())
+    assert result.encoding is Encoding.SPARSE
+    assert len(result.payload) < 30
+
+
+def test_equal_chunk_costs_three_bytes():
+    assert len(encoded(WEIGHTS.tobytes(), WordType.F32, WEIGHTS.tobytes()).payload) == 3
+
+
+def test_unrelated_base_is_left_alone():
+    other = RNG.normal(0, 0.02, 40_000).astype("<f4").tobytes()
+    assert encoded(WEIGHTS.tobytes(), WordType.F32, other).encoding is Encoding.SOLO
+
+
+def test_text_is_compressed_as_zstd_19_does():
+    import zstandard
+
+    result = encoded(TEXT, WordType.U8)
+    assert result.encoding is Encoding.ZSTD
+    assert len(result.payload) <= len(zstandard.ZstdCompressor(level=19).compress(TEXT))
+
+
+def test_inserted_text_is_patched():
+    result = encoded(TEXT[:9000] + b"a new line" + TEXT[9000:], WordType.U8, TEXT)
+    assert result.encoding is Encoding.PATCH
+    assert len(result.payload) < 200
+
+
+def test_moved_weights_are_patched():
+    moved = np.concatenate((WEIGHTS[:384], WEIGHTS)).tobytes()[: WEIGHTS.nbytes]
+    assert encoded(moved, WordType.F32, WEIGHTS.tobytes()).encoding is Encoding.PATCH
+
+
+def test_what_does_not_decode_is_stored_instead(monkeypatch):
+    monkeypatch.setattr(encoder, "pack_exp", lambda *_: b"\x01\x00")
+    monkeypatch.setattr(encoder, "pack_integers", lambda *_: b"\x03")
+    chunk = STEPPED.tobytes()
+    assert encode(chunk, WordType.F32, WEIGHTS.tobytes()) == Encoded(Encoding.RAW, chunk)
+
+
+def test_groups_stay_within_one_byte():
+    exponents = np.repeat(np.arange(600, dtype=np.uint16), 100)
+    difference = np.where(exponents % 2, 1 << 40, 1)
+    starts = grouping.choose_starts(difference, exponents)
+    assert len(starts) == grouping.MAX_GROUPS
+    base = (exponents.astype("<i8") << 52).tobytes()
+    chunk = (np.frombuffer(base, "<i8") + difference).tobytes()
+    assert encoded(chunk, WordType.F64, base).encoding is Encoding.EXP
+
+
+def test_panic_of_the_decoder_is_a_format_error(monkeypatch):
+    class PanicException(BaseException):
+        """As pyo3 names it."""
+
+    def fail(*_):
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr(streams, "_unpack_pcodec", fail)
+    payload = encode(WEIGHTS.tobytes(), WordType.F32, None, effort=0).payload
+    with pytest.raises(FormatError):
+        decode(Encoding.SOLO, b"\x0a\x00\x01" + payload[:50], None, 400)
+
+
+def test_interrupt_is_no_format_error(monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(streams, "_unpack_pcodec", fail)
+    with pytest.raises(KeyboardInterrupt):
+        decode(Encoding.SOLO, b"\x0a\x00\x01", None, 400)
+
+
+def test_pcodec_still_writes_the_format_that_is_specified():
+    from pcodec import wrapped
+
+    assert wrapped.FileCompressor().write_header() == streams._HEADER
