@@ -1,21 +1,25 @@
-# Two commands do all the set-up: `make demo` and `make test`. Everything lands in .venv and .cache.
+# Two commands do all the set-up: `make demo` and `make test`. What they install lands in .venv.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+NPM := npm ci --silent --no-audit --no-fund --ignore-scripts
+
+.PHONY: demo
+demo: $(STAMP)  ## the whole story on a real model
+	$(BIN)/modelreg demo
 
 .PHONY: test
 test: $(STAMP)  ## unit, property and vector tests
-	$(BIN)/pytest -n auto -m "not slow and not node"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not node"
 
-.PHONY: setup
-setup: $(STAMP)  ## the virtual environment, pinned and hashed
+.PHONY: test-node
+test-node: $(STAMP) node  ## tests against JavaScript clients and anvil
+	$(BIN)/pytest -m "node and not slow"
 
-$(STAMP): requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+.PHONY: test-slow
+test-slow: $(STAMP)  ## crash, load and fuzz campaigns
+	$(BIN)/pytest -n auto --dist worksteal -m "slow and not node"
 
 .PHONY: lint
 lint: $(STAMP)  ## style, types and import rules
@@ -23,6 +27,26 @@ lint: $(STAMP)  ## style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: docs
+docs: $(STAMP)  ## write the README's transcript and docs/cli.md
+	$(BIN)/python scripts/docs.py
+
+.PHONY: docs-check
+docs-check: $(STAMP)  ## fail if they drifted
+	$(BIN)/python scripts/docs.py --check
+
+.PHONY: contracts
+contracts:  ## compile the contracts with the pinned solc and compare with the artifacts
+	cd contracts && $(NPM) && node build.mjs
+
+.PHONY: node
+node:  ## the npm packages that tests use
+	cd tests/interop && $(NPM)
+
+.PHONY: package
+package: $(STAMP)  ## build wheel and sdist, install each outside the checkout and run it
+	$(BIN)/python scripts/check_package.py
 
 .PHONY: lock
 lock:  ## refresh requirements.lock (needs uv)
@@ -33,3 +57,9 @@ lock:  ## refresh requirements.lock (needs uv)
 .PHONY: help
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) install --only-binary :all: --require-hashes --requirement requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@

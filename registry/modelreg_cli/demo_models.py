@@ -100,8 +100,8 @@ def _to_bf16(base: bytes, header: bytes) -> bytes:
 
 def _round(fp32: bytes) -> bytes:
     words = np.frombuffer(fp32, "<u4").astype(np.uint64)
-    rounded: bytes = ((words + 0x7FFF + ((words >> 16) & 1)) >> 16).astype("<u2").tobytes()
-    return rounded
+    rounded = (words + 0x7FFF + ((words >> 16) & 1)) >> 16
+    return bytes(rounded.astype("<u2"))
 
 
 def _apply(parent: bytes, difference: bytes) -> bytes:
@@ -111,7 +111,7 @@ def _apply(parent: bytes, difference: bytes) -> bytes:
     planes = np.frombuffer(raw[:even], np.uint8).reshape(2, -1)
     zigzag = np.ascontiguousarray(planes.T).view("<u2")[:, 0]
     words = np.frombuffer(parent[:even], "<u2") + ((zigzag >> 1) ^ (0 - (zigzag & 1)).astype("<u2"))
-    return words.astype("<u2").tobytes() + raw[even:]
+    return bytes(words.astype("<u2")) + raw[even:]
 
 
 def _is_whole(version: str, directory: Path) -> bool:
