@@ -1,4 +1,4 @@
-"""Choosing parts of a release by name. Specified in docs/spec/content.md, section 6."""
+"""Choosing parts of a release by name. Specified in docs/spec/content.md, section 7."""
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
