@@ -233,6 +233,8 @@ def _special(mantissa, mantissas, to_mantissas):
 def _nearest(value, exponents, mantissas):
     """The pattern, without sign, of the nearest number, as if exponents had no upper end; halves to even."""
     bias = (1 << (exponents - 1)) - 1
+    if not value:
+        return 0
     binade = value.numerator.bit_length() - value.denominator.bit_length()
     binade = max(binade if value >= Fraction(2) ** binade else binade - 1, 1 - bias)
     # Python rounds a fraction to the nearest integer, halves to even.
