@@ -99,6 +99,8 @@ class Wire:
         """The integers of a repeated field, packed or one by one; at most `most`."""
         if field.type is WireType.VARINT:
             return [field.value]
+        if field.type is not WireType.BYTES:
+            raise FormatError("protobuf list", expected="integers", found=f"{field.type.name} at {field.offset}")
         values: list[int] = []
         offset = field.offset
         while offset < field.end:
