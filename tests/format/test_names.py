@@ -46,7 +46,7 @@ ORDERED = [
 
 def test_versions_follow_the_precedence_of_semver():
     versions = [Version.parse(text) for text in ORDERED]
-    assert sorted(versions[::-1]) == versions
+    assert sorted(map(Version.parse, sorted(ORDERED, key=len))) == versions
     assert all(a < b and not b < a for a, b in pairwise(versions))
 
 
