@@ -104,6 +104,8 @@ class Chain:
     def _mine(self, raw: bytes) -> bytes:
         if self.readonly:
             raise NotPermittedError(f"the chain {self.path} is open for reading only")
+        import modelreg.chain.execution  # noqa: F401  takes a while; not while others wait for the lock
+
         tx = read_transaction(raw, self.chain_id)
         with self._mining, self._connection() as connection, database.writing(connection, self.path):
             self._append(View(connection, self.chain_id), tx)

@@ -110,7 +110,7 @@ class _State(PragueState):
     def tick(self) -> None:
         self._ticks += 1
         if self._ticks % _TICKS_PER_LOOK == 0 and self.seconds and time.monotonic() > self._deadline:
-            raise RpcError(SERVER_ERROR, f"execution aborted (timeout = {self.seconds:g}s)")
+            raise RpcError(SERVER_ERROR, f"execution aborted (timeout = {self.seconds:.0f}s)")
 
 
 def _state(environment: Environment, state_root: bytes, nodes: _Nodes) -> _State:

@@ -87,7 +87,7 @@ class BlockRef:
 
 def block_ref(value: object) -> BlockRef:
     """A tag, a number, or an EIP-1898 object; missing means the head."""
-    if value is None or value in _HEAD_TAGS:
+    if value is None or (isinstance(value, str) and value in _HEAD_TAGS):
         return BlockRef()
     if value == "earliest":
         return BlockRef(number=0)

@@ -101,6 +101,7 @@ class ChainServer:
         """Take no more connections, let running requests finish for 10 s, and close."""
         if self._server is not None and self._listener is not None:
             self._server.close()
+            self._listener.pre_shutdown()  # idle connections; the wait below is for those that work
             await self._listener.shutdown(_STOP_SECONDS)
         await asyncio.to_thread(self._workers.shutdown)
 
