@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from modelreg.errors import UnreachableError
@@ -12,7 +12,7 @@ from modelreg.store.files import os_errors
 
 __all__ = ["StoreLock", "file_lock"]
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 
 
 @contextmanager
@@ -67,17 +67,27 @@ def _try(descriptor: int, mode: int, path: Path) -> bool:
 class StoreLock:
     """Keeps gc and the commands that add blocks apart: many of these at once, or one gc.
 
-    One process must not ask for the exclusive lock while it holds the shared one: it would wait for itself.
+    Everybody passes through a gate, and holds it while waiting for the lock itself. Else publishers that
+    overlap would keep gc out for ever, and one gc after another would keep out a publisher. A process that
+    holds the lock must therefore not take it again, in either way: it would wait for itself.
     """
 
     def __init__(self, root: Path, *, timeout: float = 60.0) -> None:
-        self._path = root / "gc.lock"
+        self._root = root
         self._timeout = timeout
 
     def shared(self) -> AbstractContextManager[None]:
         """For publish and sync: from before the first block that is skipped or added until the pin is set."""
-        return file_lock(self._path, exclusive=False, timeout=self._timeout)
+        return self._through_the_gate(exclusive=False)
 
     def exclusive(self) -> AbstractContextManager[None]:
         """For gc: from before the pins are read until the last block is removed."""
-        return file_lock(self._path, exclusive=True, timeout=self._timeout)
+        return self._through_the_gate(exclusive=True)
+
+    @contextmanager
+    def _through_the_gate(self, *, exclusive: bool) -> Iterator[None]:
+        with ExitStack() as held:
+            with file_lock(self._root / "gc.gate", exclusive=True, timeout=self._timeout):
+                lock = file_lock(self._root / "gc.lock", exclusive=exclusive, timeout=self._timeout)
+                held.enter_context(lock)
+            yield

@@ -77,7 +77,7 @@ class Pins:
         return name, cid
 
     def _path(self, name: str) -> Path:
-        return self._directory / keccak256(name.encode(errors="surrogateescape")).hex()
+        return self._directory / keccak256(name.encode(errors="surrogatepass")).hex()
 
     def _lock(self) -> AbstractContextManager[None]:
         return file_lock(self._directory / ".lock", exclusive=True, timeout=_LOCK_SECONDS)
