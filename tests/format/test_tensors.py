@@ -1,5 +1,7 @@
 """Element types, tensors and their layout in a file."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,6 @@ from modelreg.errors import FormatError
 from modelreg.format.dtypes import DType
 from modelreg.format.tensors import FileFormat, Tensor, detect, lay_out
 from tests.reference.safetensors import build, entry
-import itertools
 
 
 def test_labels_parse_to_what_prints_them():
