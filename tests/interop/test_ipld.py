@@ -16,8 +16,8 @@ from tests.store.blocks import SHA2, dag, leaf, leaves
 pytestmark = pytest.mark.node
 
 HERE = Path(__file__).parent
-# What @ipld/dag-cbor writes and we do not: our integers, CIDs and depth are narrower. Floats are not here only
-# because JavaScript writes the whole ones of the vectors as integers.
+# What @ipld/dag-cbor writes and we do not: our integers, CIDs and depth are narrower. Floats are missing here
+# only because JavaScript writes the whole ones of the vectors as integers.
 WIDER = {
     "integer -2**63-1",
     "integer -2**64",
