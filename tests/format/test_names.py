@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from modelreg.errors import FormatError, InputError
 from modelreg.format.digest import keccak256
 from modelreg.format.names import (

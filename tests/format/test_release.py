@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from modelreg.errors import FormatError, InputError
 from modelreg.format.cid import Cid, Codec
 from modelreg.format.digest import HashAlgorithm, keccak256

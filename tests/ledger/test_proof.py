@@ -109,6 +109,20 @@ def test_a_forged_trie_of_one_leaf_is_read():
     assert prove_word(*_rooted(leaf())) == 1
 
 
+def test_an_extension_that_leads_elsewhere_proves_absence():
+    """What lies below it belongs to other keys, even if its path goes on like ours."""
+    child = rlp.encode(leaf(nibbles=NIBBLES[2:]))
+    elsewhere = "00" if not NIBBLES.startswith("00") else "11"
+    for prefix, word in ((NIBBLES[:2], 1), (elsewhere, 0)):
+        root, nodes = forged([bytes.fromhex("00" + prefix), keccak(child)])
+        if word:
+            assert prove_word(root, SLOT, [*nodes, child]) == word
+        else:
+            assert prove_word(root, SLOT, nodes) == 0
+            with pytest.raises(VerificationError, match="does not use"):
+                prove_word(root, SLOT, [*nodes, child])
+
+
 def test_a_stored_zero_is_zero():
     assert prove_word(*_rooted(leaf(value=b"\x80"))) == 0
 
