@@ -25,7 +25,6 @@ from tests.format.fuzzing import fuzz_in_subprocess
 from tests.reference.onnx import W, model
 from tests.reference.safetensors import build, entry
 
-
 # pickletools tries escapes of text that is no pickle.
 pytestmark = pytest.mark.filterwarnings("ignore:invalid escape:DeprecationWarning")
 
