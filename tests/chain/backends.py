@@ -3,16 +3,16 @@
 import asyncio
 import contextlib
 import json
-import os
-import secrets
 import socket
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 from eth_account import Account
+
 from modelreg.chain import RpcError, create, open_chain
 from modelreg.chain.server import ChainServer
 

@@ -1,6 +1,6 @@
 import pytest
-from modelreg.chain import open_chain
 
+from modelreg.chain import open_chain
 from tests.chain.backends import ANVIL, BACKENDS, Node, make_chain, served
 
 

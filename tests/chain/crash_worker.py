@@ -6,7 +6,6 @@ usage: python -m tests.chain.crash_worker CHAIN NAME
 import sys
 
 from modelreg.chain import RpcError, open_chain
-
 from tests.chain.backends import Node, account
 
 

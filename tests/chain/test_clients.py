@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from modelreg.chain.replay import replay
 
+from modelreg.chain.replay import replay
 from tests.chain.backends import CHAIN_ID, account
 from tests.chain.programs import VAULT, creation
 

@@ -4,9 +4,9 @@ import pytest
 import rlp
 from eth_account import Account
 from eth_utils import keccak
-from modelreg.chain import RpcError
 from trie import HexaryTrie
 
+from modelreg.chain import RpcError
 from tests.chain.backends import CHAIN_ID, ETHER, account, raw
 from tests.chain.programs import CONTEXT, DEEP, VAULT, assemble, creation
 
@@ -89,10 +89,12 @@ def test_block_hash_is_that_of_its_fields(node, vault):
     names = [
         "parentHash", "sha3Uncles", "miner", "stateRoot", "transactionsRoot", "receiptsRoot", "logsBloom",
         "difficulty", "number", "gasLimit", "gasUsed", "timestamp", "extraData", "mixHash", "nonce",
-        "baseFeePerGas", "withdrawalsRoot", "blobGasUsed", "excessBlobGas", "parentBeaconBlockRoot", "requestsHash",
+        "baseFeePerGas", "withdrawalsRoot", "blobGasUsed", "excessBlobGas", "parentBeaconBlockRoot",
+        "requestsHash",
     ]  # fmt: skip
     numbers = {
-        "difficulty", "number", "gasLimit", "gasUsed", "timestamp", "baseFeePerGas", "blobGasUsed", "excessBlobGas"
+        "difficulty", "number", "gasLimit", "gasUsed", "timestamp", "baseFeePerGas", "blobGasUsed",
+        "excessBlobGas",
     }  # fmt: skip
     items = [int(block[name], 16) if name in numbers else raw(block[name]) for name in names]
     assert hexed(keccak(rlp.encode(items))) == block["hash"]
@@ -377,7 +379,8 @@ def test_parameters_are_checked(node):
         ("eth_getBlockByNumber", ["latest", "yes"]), ("eth_getTransactionByHash", ["0x12"]),
         ("eth_call", [5]), ("eth_call", [{"data": "0x1"}]), ("eth_call", [{"data": "0x01", "input": "0x02"}]),
         ("eth_getStorageAt", [PROXY, "0x" + "1" * 65]), ("eth_getLogs", [{"topics": [None] * 5}]),
-        ("eth_getLogs", [{"fromBlock": "0x2", "toBlock": "0x1"}]), ("eth_getProof", [PROXY, ["0x0"] * 1025, "latest"]),
+        ("eth_getLogs", [{"fromBlock": "0x2", "toBlock": "0x1"}]), 
+        ("eth_getProof", [PROXY, ["0x0"] * 1025, "latest"]),
         ("eth_getLogs", [{"address": [PROXY] * 1001}]), ("eth_feeHistory", ["0x1", "latest", [50, 10]]),
         ("eth_chainId", [1]), ("eth_call", [{}, "latest", {PROXY: {"balance": "0x1"}}]),
         ("eth_getBlockByNumber", [{"blockHash": hexed(word(1)), "blockNumber": "0x1"}, False]),

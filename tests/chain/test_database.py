@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from modelreg.chain import RpcError, create, database, open_chain
 from modelreg.errors import (
     ConflictError,
@@ -18,7 +19,6 @@ from modelreg.errors import (
     UnreachableError,
     VerificationError,
 )
-
 from tests.chain.backends import CHAIN_ID, Node, account
 
 
@@ -162,11 +162,11 @@ def test_read_only_disk(path, tmp_path_factory):
     home = tmp_path_factory.mktemp("readonly")
     for parent in (home, *home.parents):
         with contextlib.suppress(OSError):
-            os.chmod(parent, os.stat(parent).st_mode | 0o055)
+            parent.chmod(parent.stat().st_mode | 0o055)
     copy = home / "chain.sqlite"
     shutil.copy(path, copy)
-    os.chmod(copy, 0o444)
-    os.chmod(home, 0o555)
+    copy.chmod(0o444)
+    home.chmod(0o555)
     run = subprocess.run([sys.executable, "-c", _UNPRIVILEGED, str(copy)], capture_output=True, text=True)
     assert run.stdout.split() == ["0x0", "NotPermittedError", "8"], run.stderr
 
@@ -215,3 +215,10 @@ def test_refused_transaction_leaves_nothing(chain):
         node.send(node.alice, to=node.bob.address, value=10**30)
     assert chain.request("eth_blockNumber", []) == "0x0"
     assert node.send(account("alice"), to=node.bob.address)["blockNumber"] == "0x1"
+
+
+def test_commits_reach_the_disk(chain):
+    """kill -9 cannot show it: without FULL, a commit would survive the process but not a power cut."""
+    with chain._connection() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -14,7 +14,7 @@ with open_chain(sys.argv[1]) as chain:
     chain.request("eth_getProof", ["0x4e59b44847b379578588920ca78fbf26c0b4956c", ["0x0"], head["number"]])
     chain.request("eth_getLogs", [{}])
 print(time.perf_counter() - started)
-heavy = {"eth", "web3", "eth_account", "aiohttp", "trie", "rlp", "eth_utils", "pydantic", "coincurve", "numpy"}
+heavy = {"eth", "web3", "eth_account", "aiohttp", "trie", "rlp", "eth_utils", "pydantic", "coincurve"}
 print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
 

@@ -5,10 +5,10 @@ import shutil
 import sqlite3
 
 import pytest
+
 from modelreg.chain import open_chain
 from modelreg.chain.replay import replay
 from modelreg.errors import VerificationError
-
 from tests.chain.backends import Node, make_chain
 from tests.chain.programs import CONTEXT, VAULT, assemble, creation
 

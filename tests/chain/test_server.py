@@ -11,10 +11,10 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+
 from modelreg.chain import jsonrpc, open_chain, server
 from modelreg.chain.replay import replay
 from modelreg.errors import UnreachableError
-
 from tests.chain.backends import Node, http_request, post, served
 from tests.chain.programs import FOREVER, assemble, creation
 
@@ -31,6 +31,11 @@ def call(method, params=(), identifier=1):
 def connect(url):
     parts = urlsplit(url)
     return socket.create_connection((parts.hostname, parts.port), timeout=20)
+
+
+def head(line):
+    fields = ["POST / HTTP/1.1", "Host: localhost", "Content-Type: application/json", line, "", ""]
+    return "\r\n".join(fields).encode()
 
 
 def test_plain_request(url):
@@ -82,16 +87,13 @@ def test_only_post_to_the_root(url, line, status):
 
 def test_oversized_body_is_refused_before_it_is_read(url):
     with connect(url) as sock:
-        head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {1 << 40}\r\n\r\n"
-        sock.sendall(head.encode())
+        sock.sendall(head(f"Content-Length: {1 << 40}"))
         assert sock.recv(4096).split()[1] == b"413"
 
 
 def test_oversized_chunked_body_is_refused(url):
     with connect(url) as sock:
-        sock.sendall(
-            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
+        sock.sendall(head("Transfer-Encoding: chunked"))
         chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
         try:
             for _ in range(jsonrpc.MAX_BODY // 65536 + 2):
@@ -172,9 +174,7 @@ def test_slow_header_is_cut(chain, monkeypatch):
 def test_slow_body_is_cut(url, monkeypatch):
     monkeypatch.setattr(server, "_READ_SECONDS", 0.5)
     with connect(url) as sock:
-        sock.sendall(
-            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
-        )
+        sock.sendall(head("Content-Length: 100") + b"{")
         assert sock.recv(4096).split()[1] == b"413"
 
 
@@ -184,9 +184,8 @@ def test_client_that_does_not_read_is_cut(url, chain, monkeypatch):
     where = node.send(node.alice, data=creation(b"\1" * 24_000), gas=10_000_000)["contractAddress"]
     body = json.dumps([call("eth_getCode", [where])] * 100).encode()
     with connect(url) as sock:
-        head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         for _ in range(8):
-            sock.sendall(head.encode() + body)
+            sock.sendall(head(f"Content-Length: {len(body)}") + body)
         time.sleep(1.5)
         assert ask(url, call("eth_blockNumber"))["result"] == "0x1"
         received = 0
@@ -282,7 +281,7 @@ print("closed", flush=True)
 
 
 def test_stop_is_graceful(path):
-    """SIGTERM while a client sends transactions: what was acknowledged is kept, and the process ends with 0."""
+    """SIGTERM while a client sends: what was acknowledged is kept, and the process ends with 0."""
     process = subprocess.Popen([sys.executable, "-c", _SERVE, str(path)], stdout=subprocess.PIPE, text=True)
     url = process.stdout.readline().strip()
     node, acknowledged = Node(http_request(url), kind="http", url=url), []
