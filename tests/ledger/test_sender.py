@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -105,9 +106,14 @@ def test_a_retry_that_takes_its_own_release_for_the_parent_succeeds(world):
 
 def test_other_content_under_a_taken_version_is_no_retry(world):
     release = world.publish("1.0.0")
-    for other in (draft("1.0.0", release, content="other"), draft("1.0.0", release, branch="next")):
+    same, other = draft("1.0.0", release), draft("1.0.0", release, content="other")
+    for changed in (
+        replace(same, content_root=other.content_root),
+        replace(same, manifest=other.manifest),
+        replace(same, branch="next"),
+    ):
         with pytest.raises(ConflictError, match="taken"):
-            world.writer().publish(other)
+            world.writer().publish(changed)
 
 
 def test_what_was_sent_before_the_crash_goes_first(world):
@@ -312,8 +318,9 @@ def test_replaced_transaction_is_detected(world):
 
 def test_a_stuck_transaction_is_outbid_by_an_eighth(world):
     pool = Mempool(world.rpc)
+    asking = LyingRpc(pool, eth_maxPriorityFeePerGas=lambda *_: hex(10**9))
     with pytest.raises(UnreachableError):
-        world.writer(rpc=pool, patience=Patience(mined=0.5, replace=0.1)).publish(draft("1.0.0"))
+        world.writer(rpc=asking, patience=Patience(mined=0.5, replace=0.1)).publish(draft("1.0.0"))
     rows = [row for row in outbox_rows(world) if row.open]
     assert len(rows) >= 3 and len({row.nonce for row in rows}) == 1
     for old, new in pairwise(rows):
