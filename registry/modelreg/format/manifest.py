@@ -1,5 +1,6 @@
 """The manifest of a release as frozen types. Specified in docs/spec/manifest.md."""
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from itertools import accumulate, pairwise
 from modelreg.errors import FormatError
 from modelreg.format.cid import Cid
 from modelreg.format.digest import HashAlgorithm
-from modelreg.format.merkle import Leaf, content_root
+from modelreg.format.merkle import content_root, file_leaves
 from modelreg.format.paths import check_paths
 from modelreg.format.tensors import FileFormat, Tensor
 
@@ -19,6 +20,7 @@ __all__ = [
     "MAX_CHUNKS",
     "MAX_DEPTH",
     "MAX_FILES",
+    "MAX_TENSORS",
     "Base",
     "BaseRange",
     "Chunk",
@@ -29,6 +31,7 @@ __all__ = [
 
 MAX_FILES = 65_536
 MAX_CHUNKS = 1 << 22
+MAX_TENSORS = 1 << 20
 MAX_BASES = 16
 MAX_BASE_RANGE = 2 << 20
 MAX_DEPTH = 16
@@ -95,8 +98,10 @@ class Manifest:
 
     def __post_init__(self) -> None:
         _check_counts(self)
+        _check_files(self)
+        _check_bases(self)
         check_paths(file.path for file in self.files)
-        found = content_root((leaf.hash() for leaf in self.leaves()), self.algorithm)
+        found = content_root(self.leaves(), self.algorithm)
         if found != self.content_root:
             raise FormatError(
                 "content root", expected=f"0x{self.content_root.hex()}", found=f"0x{found.hex()}"
@@ -113,13 +118,13 @@ class Manifest:
         return tuple(accumulate((file.chunks for file in self.files), initial=0))
 
     @cached_property
-    def offsets(self) -> tuple[int, ...]:
+    def offsets(self) -> Sequence[int]:
         """The offset of each chunk inside its file."""
-        offsets: list[int] = []
+        offsets = array("Q")
         for number in range(len(self.files)):
-            lengths = (chunk.length for chunk in self.file_chunks(number))
-            offsets.extend(list(accumulate(lengths, initial=0))[:-1])
-        return tuple(offsets)
+            offsets.extend(accumulate((chunk.length for chunk in self.file_chunks(number)), initial=0))
+            offsets.pop()
+        return offsets
 
     def file_chunks(self, number: int) -> Sequence[Chunk]:
         """The chunk rows of file `number`."""
@@ -144,40 +149,75 @@ class Manifest:
         stop = bisect_right(self.offsets, offset + length - 1, first, end) if length else start
         return range(start, stop)
 
-    def leaves(self) -> Iterator[Leaf]:
-        """The leaves of the content tree, in order."""
+    def leaves(self) -> Iterator[bytes]:
+        """The leaf hashes of the content tree, in order."""
         for number, file in enumerate(self.files):
-            first = self.first_chunks[number]
-            for index, chunk in enumerate(self.file_chunks(number), first):
-                yield Leaf(file.path, self.offsets[index], chunk.length, chunk.digest)
+            yield from file_leaves(file.path, ((row.length, row.digest) for row in self.file_chunks(number)))
 
 
 def _check_counts(manifest: Manifest) -> None:
-    limits = ((manifest.files, MAX_FILES), (manifest.chunks, MAX_CHUNKS), (manifest.bases, MAX_BASES))
-    for items, most in limits:
-        if len(items) > most:
-            raise FormatError("manifest count", expected=f"at most {most}", found=len(items))
+    counts = (
+        ("files", len(manifest.files), MAX_FILES),
+        ("chunks", len(manifest.chunks), MAX_CHUNKS),
+        ("bases", len(manifest.bases), MAX_BASES),
+        ("tensors", sum(len(file.tensors) for file in manifest.files), MAX_TENSORS),
+    )
+    for name, count, most in counts:
+        if count > most:
+            raise FormatError(f"{name} of a manifest", expected=f"at most {most}", found=count)
     rows = sum(file.chunks for file in manifest.files)
     if rows != len(manifest.chunks):
         raise FormatError("chunk rows", expected=rows, found=len(manifest.chunks))
+
+
+def _check_files(manifest: Manifest) -> None:
     paths = [file.path.encode() for file in manifest.files]
     if any(a >= b for a, b in pairwise(paths)):
         raise FormatError("file order", expected="strictly ascending paths", found="another order")
+    nothing = manifest.algorithm.digest(b"").value
     for number, file in enumerate(manifest.files):
-        _check_file(file, manifest.file_chunks(number))
-    for chunk in manifest.chunks:
-        if chunk.base is not None and chunk.base.base >= len(manifest.bases):
-            raise FormatError("base index", expected=f"below {len(manifest.bases)}", found=chunk.base.base)
+        chunks = manifest.file_chunks(number)
+        _check_rows(file, chunks)
+        if file.size == 0 and chunks[0].digest != nothing:
+            raise FormatError(
+                f"digest of {file.path!r}, an empty file",
+                expected=nothing.hex(),
+                found=chunks[0].digest.hex(),
+            )
+        _check_tensors(file)
 
 
-def _check_file(file: FileEntry, chunks: Sequence[Chunk]) -> None:
+def _check_rows(file: FileEntry, chunks: Sequence[Chunk]) -> None:
+    """Without a row a file would not be in the content tree."""
     lengths = [chunk.length for chunk in chunks]
-    if sum(lengths) != file.size or (lengths != [0] and not all(lengths)):
-        raise FormatError(f"chunks of {file.path!r}", expected=f"{file.size} bytes", found=sum(lengths))
+    if sum(lengths) != file.size or not (lengths == [0] or (lengths and all(lengths))):
+        raise FormatError(
+            f"chunks of {file.path!r}",
+            expected=f"{file.size} bytes in chunks that are not empty",
+            found=sum(lengths),
+        )
+
+
+def _check_tensors(file: FileEntry) -> None:
+    if len({tensor.name for tensor in file.tensors}) != len(file.tensors):
+        raise FormatError(f"tensors of {file.path!r}", expected="no name twice", found="one that comes again")
     end = 0
     for tensor in file.tensors:
-        if tensor.offset < end or tensor.offset + tensor.length > file.size:
+        if tensor.offset < end or tensor.end > file.size:
             raise FormatError(
                 f"tensor {tensor.name!r}", expected="ascending spans inside the file", found=tensor.offset
             )
-        end = tensor.offset + tensor.length
+        end = tensor.end
+
+
+def _check_bases(manifest: Manifest) -> None:
+    """Bases are pinned with the release: each must be there for a chunk, and once."""
+    used = {chunk.base.base for chunk in manifest.chunks if chunk.base}
+    if used != set(range(len(manifest.bases))):
+        raise FormatError(
+            "bases",
+            expected="the numbers that rows name",
+            found=f"{len(manifest.bases)}, and rows name {sorted(used)}",
+        )
+    if len({base.manifest for base in manifest.bases}) != len(manifest.bases):
+        raise FormatError("bases", expected="no manifest twice", found="one that comes again")

@@ -1,27 +1,25 @@
-"""A manifest as DAG-CBOR blocks. Specified in docs/spec/manifest.md, sections 1 to 4."""
+"""A manifest as DAG-CBOR blocks. Specified in docs/spec/manifest.md."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from modelreg.errors import FormatError
 from modelreg.format import canonical, schema
-from modelreg.format.chunks import CHUNK_BYTES
 from modelreg.format.cid import Cid, Codec
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.manifest import (
-    MAX_BASE_RANGE,
     MAX_BASES,
     MAX_CHUNKS,
     MAX_FILES,
+    MAX_TENSORS,
     Base,
-    BaseRange,
     Chunk,
     FileEntry,
     Manifest,
-    Payload,
 )
+from modelreg.format.manifest_rows import read_chunk, read_tensor
 from modelreg.format.paths import MAX_PATH_BYTES
-from modelreg.format.tensors import DType, FileFormat, Tensor
+from modelreg.format.tensors import FileFormat, Tensor
 
 __all__ = ["FetchMany", "read_manifest", "write_manifest"]
 
@@ -33,10 +31,8 @@ _TENSORS, _CHUNKS = "modelreg/tensors/1", "modelreg/chunks/1"
 _MAX_SHARDS = 2048
 _FILES_A_SHARD, _TENSORS_A_SHARD, _CHUNKS_A_SHARD = 2048, 4096, 2048
 _SHARD_BYTES = 960 << 10
-_BLOCK_BYTES = 1 << 20
-_MAX_NAME_BYTES = 1024
-_MAX_DIMENSIONS = 32
-_MAX_ENCODING = 255
+
+_T = TypeVar("_T")
 
 
 def write_manifest(manifest: Manifest) -> tuple[Cid, list[tuple[Cid, bytes]]]:
@@ -79,18 +75,21 @@ def read_manifest(root: Cid, fetch: FetchMany) -> Manifest:
     Raises:
         FormatError: a check of docs/spec/manifest.md, section 5, fails.
     """
+    if root.codec is not Codec.DAG_CBOR:
+        raise FormatError("codec of the manifest", expected="dag-cbor", found=root.codec.name)
     (block,) = fetch([root])
     names = ("hash", "content", "size", "bases", "files", "chunks")
     label, content, size, bases, files, chunks = schema.fields(canonical.decode(block), _ROOT, names)
     algorithm = HashAlgorithm.from_label(schema.text(label, 16))
     if root.digest.algorithm is not algorithm:
         raise FormatError("hash of the manifest", expected=root.digest.algorithm.label, found=algorithm.label)
+    reader = _Reader(algorithm, fetch)
     manifest = Manifest(
         algorithm,
         schema.digest(content),
-        tuple(_read_base(row, algorithm) for row in schema.array(bases, MAX_BASES)),
-        tuple(_read_files(_links(files, algorithm), fetch, algorithm)),
-        tuple(_read_chunks(_links(chunks, algorithm), fetch, algorithm)),
+        tuple(reader.base(row) for row in schema.array(bases, MAX_BASES)),
+        tuple(reader.files(files)),
+        tuple(reader.chunks(chunks)),
     )
     if schema.uint(size) != manifest.size:
         raise FormatError("size of the release", expected=manifest.size, found=size)
@@ -135,85 +134,86 @@ def _chunk_shard(chunks: Sequence[Chunk]) -> dict[str, Any]:
     return {"kind": _CHUNKS, "blocks": list(numbers), "chunks": rows}
 
 
-def _links(value: Any, algorithm: HashAlgorithm) -> list[Cid]:
-    return [schema.link(item, algorithm) for item in schema.array(value, _MAX_SHARDS)]
+class _Reader:
+    """Reads the shards of one manifest.
 
+    A shard that is linked again is neither fetched nor built again: small manifests stay small in memory.
+    """
 
-def _read_base(row: Any, algorithm: HashAlgorithm) -> Base:
-    content, manifest = schema.array(row, 2, exactly=(2,))
-    return Base(schema.digest(content), schema.link(manifest, algorithm))
+    def __init__(self, algorithm: HashAlgorithm, fetch: FetchMany) -> None:
+        self._algorithm = algorithm
+        self._fetch = fetch
+        self._tensor_shards: dict[Cid, list[Tensor]] = {}
+        self._tensors = 0
 
+    def base(self, row: Any) -> Base:
+        content, manifest = schema.array(row, 2, exactly=(2,))
+        return Base(schema.digest(content), self._link(manifest, Codec.DAG_CBOR))
 
-def _read_files(shards: list[Cid], fetch: FetchMany, algorithm: HashAlgorithm) -> Iterator[FileEntry]:
-    total = 0
-    for block in fetch(shards):
+    def files(self, shards: Any) -> list[FileEntry]:
+        return self._rows(shards, {}, self._file_shard, MAX_FILES)
+
+    def chunks(self, shards: Any) -> list[Chunk]:
+        return self._rows(shards, {}, self._chunk_shard, MAX_CHUNKS)
+
+    def _rows(
+        self, shards: Any, known: dict[Cid, list[_T]], parse: Callable[[bytes], list[_T]], most: int
+    ) -> list[_T]:
+        """The rows of all shards, at most `most` of them; `known` has the rows of shards read before."""
+        links = self._links(shards, Codec.DAG_CBOR, _MAX_SHARDS)
+        blocks = iter(self._fetch([cid for cid in dict.fromkeys(links) if cid not in known]))
+        rows: list[_T] = []
+        for cid in links:
+            if cid not in known:
+                known[cid] = parse(next(blocks))
+            rows += known[cid]
+            if len(rows) > most:
+                raise FormatError("rows of a manifest", expected=f"at most {most}", found="more")
+        return rows
+
+    def _file_shard(self, block: bytes) -> list[FileEntry]:
         (rows,) = schema.fields(canonical.decode(block), _FILES, ("files",))
-        total += len(schema.array(rows, _FILES_A_SHARD))
-        if total > MAX_FILES:
-            raise FormatError("files", expected=f"at most {MAX_FILES}", found=total)
-        for row in rows:
-            path, size, label, chunks, tensors = schema.array(row, 5, exactly=(5,))
-            yield FileEntry(
-                schema.text(path, MAX_PATH_BYTES),
-                schema.uint(size),
-                FileFormat.from_label(schema.text(label, 16)),
-                schema.uint(chunks, MAX_CHUNKS),
-                tuple(_read_tensors(_links(tensors, algorithm), fetch)),
-            )
+        return [self._file(row) for row in schema.array(rows, _FILES_A_SHARD)]
 
+    def _file(self, row: Any) -> FileEntry:
+        path, size, label, chunks, shards = schema.array(row, 5, exactly=(5,))
+        tensors = self._rows(shards, self._tensor_shards, _tensor_shard, MAX_TENSORS - self._tensors)
+        self._tensors += len(tensors)
+        return FileEntry(
+            schema.text(path, MAX_PATH_BYTES),
+            schema.uint(size),
+            FileFormat.from_label(schema.text(label, 16)),
+            schema.uint(chunks, MAX_CHUNKS),
+            tuple(tensors),
+        )
 
-def _read_tensors(shards: list[Cid], fetch: FetchMany) -> Iterator[Tensor]:
-    for block in fetch(shards):
-        (rows,) = schema.fields(canonical.decode(block), _TENSORS, ("tensors",))
-        for row in schema.array(rows, _TENSORS_A_SHARD):
-            name, dtype, shape, offset, length = schema.array(row, 5, exactly=(5,))
-            yield Tensor(
-                schema.text(name, _MAX_NAME_BYTES),
-                DType.from_label(schema.text(dtype, 16)),
-                tuple(schema.uint(size) for size in schema.array(shape, _MAX_DIMENSIONS)),
-                schema.uint(offset),
-                schema.uint(length),
-            )
-
-
-def _read_chunks(shards: list[Cid], fetch: FetchMany, algorithm: HashAlgorithm) -> Iterator[Chunk]:
-    total = 0
-    for block in fetch(shards):
+    def _chunk_shard(self, block: bytes) -> list[Chunk]:
         links, rows = schema.fields(canonical.decode(block), _CHUNKS, ("blocks", "chunks"))
-        total += len(schema.array(rows, _CHUNKS_A_SHARD))
-        if total > MAX_CHUNKS:
-            raise FormatError("chunks", expected=f"at most {MAX_CHUNKS}", found=total)
-        blocks = _links(links, algorithm)
-        seen = 0
-        for row in rows:
-            chunk, number = _read_chunk(row, blocks)
+        blocks = self._links(links, Codec.RAW, _CHUNKS_A_SHARD)
+        if len(set(blocks)) != len(blocks):
+            raise FormatError("blocks of a shard", expected="none twice", found="one that comes again")
+        chunks, seen = [], 0
+        for row in schema.array(rows, _CHUNKS_A_SHARD):
+            chunk, number = read_chunk(row, blocks)
             if number > seen:
                 raise FormatError("block order", expected=f"block {seen} named first", found=number)
             seen = max(seen, number + 1)
-            yield chunk
+            chunks.append(chunk)
         if seen != len(blocks):
             raise FormatError("blocks of a shard", expected=f"{seen}, each named by a row", found=len(blocks))
+        return chunks
+
+    def _links(self, value: Any, codec: Codec, most: int) -> list[Cid]:
+        return [self._link(item, codec) for item in schema.array(value, most)]
+
+    def _link(self, value: Any, codec: Codec) -> Cid:
+        """A link whose codec says what stands there: nodes are followed by whoever pins, leaves are not."""
+        cid = schema.link(value, self._algorithm)
+        if cid.codec is not codec:
+            raise FormatError("link", expected=f"codec {codec.name}", found=str(cid))
+        return cid
 
 
-def _read_chunk(row: Any, blocks: Sequence[Cid]) -> tuple[Chunk, int]:
-    """One row, and the number of the block that it names (−1 for none)."""
-    row = schema.array(row, 10, exactly=(6, 10))
-    length = schema.uint(row[0], CHUNK_BYTES)
-    digest, encoding = schema.digest(row[1]), schema.uint(row[2], _MAX_ENCODING)
-    offset, size = schema.uint(row[4], _BLOCK_BYTES), schema.uint(row[5], _BLOCK_BYTES)
-    if length == 0:
-        if row[2:] != [0, 0, 0, 0]:
-            raise FormatError("row of an empty file", expected="zeros and no base", found=row[2:])
-        return Chunk(0, digest, 0, None), -1
-    number = schema.uint(row[3], len(blocks) - 1)
-    if offset + size > _BLOCK_BYTES:
-        raise FormatError("payload range", expected=f"within {_BLOCK_BYTES} bytes", found=offset + size)
-    base = None
-    if len(row) > 6:
-        base = BaseRange(
-            schema.uint(row[6], MAX_BASES - 1),
-            schema.uint(row[7], MAX_FILES - 1),
-            schema.uint(row[8]),
-            schema.uint(row[9], MAX_BASE_RANGE),
-        )
-    return Chunk(length, digest, encoding, Payload(blocks[number], offset, size), base), number
+def _tensor_shard(block: bytes) -> list[Tensor]:
+    (rows,) = schema.fields(canonical.decode(block), _TENSORS, ("tensors",))
+    return [read_tensor(row) for row in schema.array(rows, _TENSORS_A_SHARD)]

@@ -4,16 +4,18 @@ The shape is that of RFC 9162: leaves are paired level by level and an odd last 
 proof binds the position. `ContentProof.sol` checks the same proofs on the ledger.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.digest import DIGEST_BYTES, HashAlgorithm, keccak256
 
-__all__ = ["MAX_LEAVES", "Leaf", "content_root", "prove", "verify"]
+__all__ = ["MAX_LEAVES", "Leaf", "content_root", "file_leaves", "prove", "verify"]
 
 MAX_LEAVES = 1 << 32
 _LEAF, _NODE, _ROOT = b"\x00", b"\x01", b"\x02"
+_BATCH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +29,48 @@ class Leaf:
 
     def hash(self) -> bytes:
         """The leaf's 32-byte hash."""
-        place = self.offset.to_bytes(8, "big") + self.length.to_bytes(8, "big")
-        return keccak256(_LEAF + keccak256(self.path.encode()) + place + self.digest)
+        return _leaf(keccak256(self.path.encode()), self.offset, self.length, self.digest)
+
+
+def file_leaves(path: str, chunks: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
+    """The leaf hashes of a file whose chunks, in order, have these lengths and digests."""
+    name, offset = keccak256(path.encode()), 0
+    for length, digest in chunks:
+        yield _leaf(name, offset, length, digest)
+        offset += length
 
 
 def content_root(leaves: Iterable[bytes], algorithm: HashAlgorithm) -> bytes:
-    """The root over leaf hashes in order.
+    """The root over leaf hashes in order; memory grows with the logarithm of their number.
 
     Raises:
         FormatError: there is no leaf, or more than MAX_LEAVES.
     """
-    level = list(leaves)
-    count = len(level)
+    remaining, count = iter(leaves), 0
+    left: list[tuple[int, bytes]] = []
+    while batch := list(islice(remaining, _BATCH)):
+        count += len(batch)
+        _append(left, len(batch), _top(batch))
     if not 0 < count <= MAX_LEAVES:
         raise FormatError("content tree", expected=f"1 to {MAX_LEAVES} leaves", found=count)
+    top = left.pop()[1]
+    while left:
+        top = keccak256(_NODE + left.pop()[1] + top)
+    return _seal(top, count, algorithm)
+
+
+def _append(left: list[tuple[int, bytes]], leaves: int, top: bytes) -> None:
+    """Add a subtree to those that stand so far, ever smaller from left to right; equal ones become one."""
+    while left and left[-1][0] == leaves:
+        top = keccak256(_NODE + left.pop()[1] + top)
+        leaves *= 2
+    left.append((leaves, top))
+
+
+def _top(level: list[bytes]) -> bytes:
     while len(level) > 1:
         level = _parents(level)
-    return _seal(level[0], count, algorithm)
+    return level[0]
 
 
 def prove(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
@@ -80,6 +107,10 @@ def verify(
         index, last = index >> 1, last >> 1
     if next(siblings, None) is not None or _seal(node, count, algorithm) != root:
         raise VerificationError("content proof", expected=f"root 0x{root.hex()}", found="another root")
+
+
+def _leaf(name: bytes, offset: int, length: int, digest: bytes) -> bytes:
+    return keccak256(_LEAF + name + offset.to_bytes(8, "big") + length.to_bytes(8, "big") + digest)
 
 
 def _parents(level: list[bytes]) -> list[bytes]:

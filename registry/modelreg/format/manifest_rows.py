@@ -1,0 +1,55 @@
+"""Rows of a manifest's shards. Specified in docs/spec/manifest.md, sections 3 to 5."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from modelreg.errors import FormatError
+from modelreg.format import schema
+from modelreg.format.block import MAX_BLOCK_BYTES
+from modelreg.format.chunks import CHUNK_BYTES
+from modelreg.format.cid import Cid
+from modelreg.format.manifest import MAX_BASE_RANGE, MAX_BASES, MAX_FILES, BaseRange, Chunk, Payload
+from modelreg.format.tensors import MAX_DIMENSIONS, MAX_NAME_BYTES, DType, Tensor
+
+__all__ = ["read_chunk", "read_tensor"]
+
+_MAX_ENCODING = 255
+
+
+def read_tensor(row: Any) -> Tensor:
+    """A row of a tensor shard."""
+    name, dtype, shape, offset, length = schema.array(row, 5, exactly=(5,))
+    return Tensor(
+        schema.text(name, MAX_NAME_BYTES),
+        DType.from_label(schema.text(dtype, 16)),
+        tuple(schema.uint(size) for size in schema.array(shape, MAX_DIMENSIONS)),
+        schema.uint(offset),
+        schema.uint(length),
+    )
+
+
+def read_chunk(row: Any, blocks: Sequence[Cid]) -> tuple[Chunk, int]:
+    """One row, and the number of the block that it names (−1 for none)."""
+    row = schema.array(row, 10, exactly=(6, 10))
+    length = schema.uint(row[0], CHUNK_BYTES)
+    digest, encoding = schema.digest(row[1]), schema.uint(row[2], _MAX_ENCODING)
+    number = schema.uint(row[3], max(len(blocks) - 1, 0))
+    offset, size = schema.uint(row[4], MAX_BLOCK_BYTES), schema.uint(row[5], MAX_BLOCK_BYTES)
+    if length == 0:
+        if row[2:] != [0, 0, 0, 0]:
+            raise FormatError("row of an empty file", expected="zeros and no base", found=row[2:])
+        return Chunk(0, digest, 0, None), -1
+    if not blocks or offset + size > MAX_BLOCK_BYTES:
+        raise FormatError("payload range", expected=f"within {MAX_BLOCK_BYTES} bytes", found=offset + size)
+    base = _read_base(row[6:]) if len(row) > 6 else None
+    return Chunk(length, digest, encoding, Payload(blocks[number], offset, size), base), number
+
+
+def _read_base(fields: list[Any]) -> BaseRange:
+    base, file, offset, length = fields
+    return BaseRange(
+        schema.uint(base, MAX_BASES - 1),
+        schema.uint(file, MAX_FILES - 1),
+        schema.uint(offset),
+        schema.uint(length, MAX_BASE_RANGE),
+    )
