@@ -63,7 +63,7 @@ def test_every_byte_inside_and_the_edges_of_each_class_at_the_ends(admits, kind,
 
 @pytest.mark.parametrize("place", range(10))
 def test_the_edges_of_each_class_in_every_place_of_a_version(admits, place):
-    for byte in range(256) if place == 6 else EDGES:
+    for byte in EDGES:
         raw = bytearray(b"1.2.3-b4+c")
         raw[place] = byte
         text = bytes(raw).ljust(32, b"\0")
@@ -71,8 +71,8 @@ def test_the_edges_of_each_class_in_every_place_of_a_version(admits, place):
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_every_ascii_character_in_every_place_of_a_model_name(admits, place):
-    for code in (*range(128), 0xE9, 0x430):
+def test_characters_in_every_place_of_a_model_name(admits, place):
+    for code in range(128) if place == 1 else [*EDGES, 0x430]:
         text = "xyz"[:place] + chr(code) + "xyz"[place + 1 :]
         assert admits("name", text) == model.is_model_name(text), text
 
@@ -168,7 +168,7 @@ def words(alphabet: bytes):
     return st.lists(byte, max_size=32).map(lambda parts: b"".join(parts).ljust(32, b"\0"))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(words(b"0012..--++aZ\0"))
 @example(label("1.2.3"))
 @example(b"1.2.3\0\0\0-rc".ljust(32, b"\0"))
@@ -176,7 +176,7 @@ def test_versions_agree_with_the_pattern_of_semver_org(admits, text):
     assert admits("version", text) == model.is_version(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(words(b"ab09.-_A\0"), st.sampled_from(["namespace", "branch", "channel"]))
 def test_words_agree_with_their_patterns(admits, text, kind):
     assert admits(kind, text) == RULES[kind](text)

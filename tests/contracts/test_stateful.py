@@ -126,7 +126,7 @@ QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 def test_random_histories():
-    run_state_machine_as_test(Histories, settings=settings(max_examples=12, stateful_step_count=30, **QUIET))
+    run_state_machine_as_test(Histories, settings=settings(max_examples=10, stateful_step_count=25, **QUIET))
 
 
 @pytest.mark.slow
