@@ -197,7 +197,7 @@ def test_a_stalled_endpoint_is_given_up(server):
 
 
 def test_redirects_are_not_followed(server):
-    server.answers = [reply(b"", 307, Location="http://127.0.0.1:1/"), result("0x1")]
+    server.answers = [reply(b"", 307, Location=server.url + "/other"), result("0x1")]
     with pytest.raises((UnreachableError, FormatError)):
         HttpRpc(server.url).request("eth_chainId", [])
     assert len(server.requests) == 1
