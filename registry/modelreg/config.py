@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 from modelreg.errors import InputError, NotFoundError, NotPermittedError
 
-__all__ = ["ChainSettings", "Config", "read_config", "write_config"]
+__all__ = ["ChainSettings", "Config", "parse_address", "read_config", "write_config"]
 
 _MAX_BYTES = 64 << 10
 # Two epochs: Ethereum finalizes after that.
 _REORG_BLOCKS = 64
+_ADDRESS = re.compile(r"(?:0x)?([0-9a-fA-F]{40})")
 _TABLES = {
     "chain": {"file", "rpc", "id", "contract", "block", "max_age"},
     "key": {"address", "password_file"},
@@ -25,12 +27,13 @@ _TABLES = {
 class ChainSettings:
     """Where the ledger is: an embedded chain's `file`, or the URL of an RPC endpoint.
 
-    `block` is which block is read: `latest`, `safe`, `finalized` or a number of confirmations; `max_age` the
-    seconds after which its time shows that the endpoint is stuck, None where blocks come only on demand.
+    `contract` is an address of 20 bytes; `block` is which block is read: `latest`, `safe`, `finalized` or a
+    number of confirmations; `max_age` the seconds after which its time shows that the endpoint is stuck, None
+    where blocks come only on demand.
     """
 
     chain_id: int
-    contract: str
+    contract: bytes
     file: Path | None = None
     rpc: str | None = None
     block: str | int = "latest"
@@ -44,10 +47,10 @@ class ChainSettings:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings; `peers` are the homes that blocks are fetched from."""
+    """All settings; `key` is the address that signs, `peers` are the homes that blocks are fetched from."""
 
     chain: ChainSettings
-    key: str | None = None
+    key: bytes | None = None
     password_file: Path | None = None
     peers: tuple[Path, ...] = ()
 
@@ -55,22 +58,22 @@ class Config:
 def read_config(path: Path) -> Config:
     """Read and check a configuration; relative paths are relative to its directory.
 
-    `MODELREG_RPC_URL` stands in for the chain's endpoint, `ETH_PASSWORD` for the password file.
+    `MODELREG_RPC_URL` stands in for the chain's endpoint.
 
     Raises:
         NotFoundError: there is none.
         InputError: it cannot be read as a configuration.
     """
     tables = _load(path)
-    chain = tables.get("chain", {})
+    chain, key = tables.get("chain", {}), tables.get("key", {})
     rpc = os.environ.get("MODELREG_RPC_URL") or _text(path, chain, "rpc")
     file = None if rpc else _text(path, chain, "file")
     if not rpc and not file:
         raise _bad(path, "chain.file or chain.rpc", "neither")
-    password_file = os.environ.get("ETH_PASSWORD") or _text(path, tables.get("key", {}), "password_file")
+    password_file = _text(path, key, "password_file")
     settings = ChainSettings(
         chain_id=_chain_id(path, chain),
-        contract=_contract(path, chain),
+        contract=_address(path, chain, "contract"),
         file=path.parent / file if file else None,
         rpc=rpc,
         block=_block(path, chain),
@@ -78,7 +81,7 @@ def read_config(path: Path) -> Config:
     )
     return Config(
         settings,
-        _text(path, tables.get("key", {}), "address"),
+        _address(path, key, "address") if "address" in key else None,
         path.parent / password_file if password_file else None,
         tuple(path.parent / peer for peer in _peers(path, tables.get("blocks", {}))),
     )
@@ -92,18 +95,29 @@ def write_config(path: Path, config: Config) -> None:
         lines.append(f"file = {_quote(_relative(chain.file, path.parent))}")
     if chain.rpc is not None:
         lines.append(f"rpc = {_quote(chain.rpc)}")
-    lines += [f"id = {chain.chain_id}", f"contract = {_quote(chain.contract)}"]
+    lines += [f"id = {chain.chain_id}", f'contract = "0x{chain.contract.hex()}"']
     lines.append(f"block = {chain.block if isinstance(chain.block, int) else _quote(chain.block)}")
     if chain.max_age is not None:
         lines.append(f"max_age = {chain.max_age}")
     lines += ["", "[key]"]
     if config.key is not None:
-        lines.append(f"address = {_quote(config.key)}")
+        lines.append(f'address = "0x{config.key.hex()}"')
     if config.password_file is not None:
         lines.append(f"password_file = {_quote(_relative(config.password_file, path.parent))}")
     peers = ", ".join(_quote(str(peer)) for peer in config.peers)
     lines += ["", "[blocks]", f"peers = [{peers}]", ""]
-    path.write_text("\n".join(lines))
+    try:
+        path.write_text("\n".join(lines), encoding="utf-8")
+    except UnicodeEncodeError:
+        raise _bad(path, "paths in UTF-8", "other bytes") from None
+
+
+def parse_address(text: str) -> bytes:
+    """Read an address of 20 bytes from 40 hex digits. Raises InputError."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise InputError("not an address", expected="0x and 40 hex digits", found=repr(text)[:60])
+    return bytes.fromhex(match[1])
 
 
 def _load(path: Path) -> dict[str, dict[str, Any]]:
@@ -117,7 +131,7 @@ def _load(path: Path) -> dict[str, dict[str, Any]]:
         ) from None
     except PermissionError as error:
         raise NotPermittedError(f"cannot read {path}", found=error.strerror) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not TOML", found=str(error)) from None
     for name, table in tables.items():
         if name not in _TABLES or not isinstance(table, dict):
@@ -147,11 +161,11 @@ def _chain_id(path: Path, table: dict[str, Any]) -> int:
     return value
 
 
-def _contract(path: Path, table: dict[str, Any]) -> str:
-    value = _text(path, table, "contract") or ""
-    if len(value) != 42 or not value.startswith("0x") or value[2:].strip("0123456789abcdefABCDEF"):
-        raise _bad(path, "a contract address, 0x and 40 hex digits", repr(value))
-    return value.lower()
+def _address(path: Path, table: dict[str, Any], key: str) -> bytes:
+    try:
+        return parse_address(_text(path, table, key) or "")
+    except InputError as error:
+        raise _bad(path, f"{error.expected} for {key}", error.found) from None
 
 
 def _block(path: Path, table: dict[str, Any]) -> str | int:
@@ -180,5 +194,5 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _quote(text: str) -> str:
-    # A JSON string without DEL is a TOML basic string.
-    return json.dumps(text).replace("\x7f", "\\u007f")
+    # A JSON string is a TOML basic string, but for DEL and for characters written as two surrogates.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -90,7 +90,7 @@ class Home:
         """Reads the ledger."""
         chain = self.config.chain
         with self.rpc() as rpc:
-            yield Reader(rpc, bytes.fromhex(chain.contract[2:]), chain.chain_id, policy=chain.block)
+            yield Reader(rpc, chain.contract, chain.chain_id, policy=chain.block)
 
     @cached_property
     def local_plaintext(self) -> LocalPlaintext:
@@ -114,7 +114,7 @@ class Home:
         """The address, 20 bytes, that signs. Raises InputError if the home has none."""
         if self.config.key is None:
             raise InputError("this home has no key", hint="make one with `modelreg key new`")
-        return bytes.fromhex(self.config.key[2:])
+        return self.config.key
 
 
 def _peer_sources(peer: Path) -> list[BlockSource]:

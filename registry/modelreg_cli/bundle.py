@@ -29,13 +29,12 @@ def bundle_command(session: Session, reference: Reference, file: Path) -> None:
     with session.ledger() as view:
         release_id = view.resolve(reference).release_id
     chain = home.config.chain
-    contract = bytes.fromhex(chain.contract[2:])
     with home.rpc() as rpc:
         recorder = RecordingRpc(rpc)
-        view = Reader(recorder, contract, chain.chain_id).at_head()
+        view = Reader(recorder, chain.contract, chain.chain_id).at_head()
         release = view.resolve(AtRelease(release_id))
     blocks = manifest_blocks(release, home.blocks)
-    bundle = Bundle(chain.chain_id, contract, str(release_id), recorder.answers, blocks)
+    bundle = Bundle(chain.chain_id, chain.contract, str(release_id), recorder.answers, blocks)
     with os_errors(f"cannot write {file}"), file.open("xb") as opened:
         write_bundle(opened, bundle, release.manifest_cid)
     document = {

@@ -43,7 +43,7 @@ def _status(session: Session, replay: bool) -> None:  # noqa: FBT001  click pass
         chain_id = int(rpc.request("eth_chainId", []), 16)
     document = {
         "chain_id": chain_id,
-        "contract": session.home.config.chain.contract,
+        "contract": "0x" + session.home.config.chain.contract.hex(),
         "block": int(head["number"], 16),
         "hash": head["hash"],
         "state_root": head["stateRoot"],

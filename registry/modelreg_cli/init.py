@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelreg.config import ChainSettings, Config, write_config
+from modelreg.config import ChainSettings, Config, parse_address, write_config
 from modelreg.errors import ConflictError, InputError, NotFoundError
+from modelreg_cli.password import new_password, password_file_option
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ _MAX_AGE_SECONDS = 3600
 )
 @click.option(
     "--join",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Share the ledger of another home on this machine, and fetch blocks from it.",
 )
-@click.option("--password-file", type=click.Path(path_type=Path), help="Holds the new key's password.")
+@password_file_option
 @pass_session
 def init_command(
     session: Session, rpc_url: str | None, contract: str | None, join: Path | None, password_file: Path | None
@@ -52,8 +53,8 @@ def init_command(
         raise InputError("two ledgers", expected="--join or --rpc-url", found="both")
     if contract is not None and rpc_url is None:
         raise InputError("--contract goes with --rpc-url")
-    with _new_home(session.root) as root:
-        key = _make_key(root, password_file)
+    with _new_home(session.root) as root, new_password(password_file, root / "password") as password:
+        key = _make_key(root, *password)
         if rpc_url is not None:
             chain = _foreign_chain(rpc_url, contract)
             peers: tuple[Path, ...] = ()
@@ -62,8 +63,7 @@ def init_command(
         else:
             chain, peers = _embedded_chain(root, key), ()
         _make_store(root)
-        password = _relative(key.password_file, root)
-        write_config(root / "config.toml", Config(chain, "0x" + key.address.hex(), password, peers))
+        write_config(root / "config.toml", Config(chain, key.address, key.password_file, peers))
     _report(session, key, chain)
 
 
@@ -98,11 +98,9 @@ def _new_home(root: Path) -> Iterator[Path]:
             raise
 
 
-def _make_key(root: Path, password_file: Path | None) -> _Key:
+def _make_key(root: Path, password: str, held_in: Path | None) -> _Key:
     from modelreg.keys import KeyStore
-    from modelreg_cli.password import choose_password
 
-    password, held_in = choose_password(password_file, root / "password")
     return _Key(KeyStore(root / "keystore").create(password).address, password, held_in)
 
 
@@ -110,10 +108,6 @@ def _make_store(root: Path) -> None:
     from modelreg.store.local import LocalStore
 
     LocalStore(root / "store")
-
-
-def _relative(path: Path | None, root: Path) -> Path | None:
-    return path.absolute() if path is not None and not path.is_relative_to(root) else path
 
 
 def _embedded_chain(root: Path, key: _Key) -> ChainSettings:
@@ -130,7 +124,7 @@ def _embedded_chain(root: Path, key: _Key) -> ChainSettings:
     signer = KeyStore(root / "keystore").load(key.address, key.password)
     with open_chain(file) as chain:
         Writer(EmbeddedRpc(chain), address, chain_id, signer, root / "outbox.sqlite").deploy()
-    return ChainSettings(chain_id, "0x" + address.hex(), file=file)
+    return ChainSettings(chain_id, address, file=file)
 
 
 def _joined_chain(other: Path) -> ChainSettings:
@@ -150,14 +144,14 @@ def _foreign_chain(url: str, contract: str | None) -> ChainSettings:
     from modelreg.ledger.http_rpc import HttpRpc
     from modelreg.ledger.reader import Reader
 
-    address = bytes.fromhex(contract.removeprefix("0x")) if contract else load_artifact().address
+    address = parse_address(contract) if contract else load_artifact().address
     rpc: Rpc = HttpRpc(url)
     chain_id = quantity(rpc.request("eth_chainId", []), "chain id")
     head = Reader(rpc, address, chain_id).at_head().header
     # A chain that makes blocks only on demand has an old head and is not stuck.
     moving = time.time() - head.time < _MAX_AGE_SECONDS
     max_age = _MAX_AGE_SECONDS if moving else None
-    return ChainSettings(chain_id, "0x" + address.hex(), rpc=url, max_age=max_age)
+    return ChainSettings(chain_id, address, rpc=url, max_age=max_age)
 
 
 def _report(session: Session, key: _Key, chain: ChainSettings) -> None:
@@ -166,13 +160,13 @@ def _report(session: Session, key: _Key, chain: ChainSettings) -> None:
         "address": "0x" + key.address.hex(),
         "password_file": str(key.password_file) if key.password_file else None,
         "chain_id": chain.chain_id,
-        "contract": chain.contract,
+        "contract": "0x" + chain.contract.hex(),
     }
     lines = [
         f"home      {session.root}",
         f"key       {document['address']}",
         f"chain     {chain.chain_id}, {'embedded in ' + str(chain.file) if chain.file else chain.rpc}",
-        f"contract  {chain.contract}",
+        f"contract  {document['contract']}",
     ]
     if key.password_file:
         lines.insert(2, f"password  in {key.password_file}")

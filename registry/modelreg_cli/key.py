@@ -1,16 +1,18 @@
 """`key`."""
 
+import secrets
+import sys
 from pathlib import Path
-from typing import TextIO
 
 import click
 
-from modelreg.errors import InputError
+from modelreg.config import parse_address
+from modelreg_cli.password import new_password, password_file_option, read_secret
 from modelreg_cli.session import Session, pass_session
 
 __all__ = ["key_command"]
 
-_PASSWORD_FILE = click.option("--password-file", type=click.Path(path_type=Path), help="Holds the password.")
+_KEY_BYTES = 4096
 
 
 @click.group("key")
@@ -19,32 +21,28 @@ def key_command() -> None:
 
 
 @key_command.command("new")
-@_PASSWORD_FILE
+@password_file_option
 @pass_session
 def _new(session: Session, password_file: Path | None) -> None:
     """Make a key."""
     from modelreg.keys import KeyStore
-    from modelreg_cli.password import choose_password
 
-    home = session.home
-    password, held_in = choose_password(password_file, home.root / "password-new")
-    key = KeyStore(home.keystore).create(password)
+    with new_password(password_file, _new_file(session)) as (password, held_in):
+        key = KeyStore(session.home.keystore).create(password)
     _report(session, key.address, key.path, held_in)
 
 
 @key_command.command("import")
-@click.argument("file", type=click.File("r"))
-@_PASSWORD_FILE
+@click.argument("file", type=click.Path(path_type=Path))
+@password_file_option
 @pass_session
-def _import(session: Session, file: TextIO, password_file: Path | None) -> None:
+def _import(session: Session, file: Path, password_file: Path | None) -> None:
     """Store the private key in FILE (hex digits; - for standard input)."""
     from modelreg.keys import KeyStore
-    from modelreg_cli.password import choose_password
 
-    home = session.home
-    secret = file.read(4096)
-    password, held_in = choose_password(password_file, home.root / "password-imported")
-    key = KeyStore(home.keystore).add(secret, password)
+    secret = sys.stdin.read(_KEY_BYTES) if str(file) == "-" else read_secret(file)
+    with new_password(password_file, _new_file(session)) as (password, held_in):
+        key = KeyStore(session.home.keystore).add(secret, password)
     _report(session, key.address, key.path, held_in)
 
 
@@ -58,7 +56,7 @@ def _list(session: Session) -> None:
     keys = KeyStore(home.keystore).list()
     own = home.config.key
     documents = [
-        {"address": "0x" + key.address.hex(), "file": str(key.path), "signs": "0x" + key.address.hex() == own}
+        {"address": "0x" + key.address.hex(), "file": str(key.path), "signs": key.address == own}
         for key in keys
     ]
     lines = [f"{'*' if row['signs'] else ' '} {row['address']}  {row['file']}" for row in documents]
@@ -70,19 +68,20 @@ def _list(session: Session) -> None:
 @click.option(
     "--new-password-file", type=click.Path(path_type=Path), required=True, help="Protects the copy."
 )
-@_PASSWORD_FILE
+@password_file_option
 @pass_session
 def _export(session: Session, address: str, new_password_file: Path, password_file: Path | None) -> None:
     """Print the key of ADDRESS as a keystore file, encrypted with another password."""
     from modelreg.keys import KeyStore
-    from modelreg_cli.password import read_password
 
-    raw = address.removeprefix("0x")
-    if len(raw) != 40 or raw.strip("0123456789abcdefABCDEF"):
-        raise InputError("not an address", expected="0x and 40 hex digits", found=repr(address)[:60])
-    new_password = read_password(new_password_file)
-    old_password = session.password(password_file)
-    click.echo(KeyStore(session.home.keystore).export(bytes.fromhex(raw), old_password, new_password))
+    store = KeyStore(session.home.keystore)
+    key = store.find(parse_address(address))
+    password = read_secret(new_password_file)
+    click.echo(store.export(key.address, session.password(password_file), password))
+
+
+def _new_file(session: Session) -> Path:
+    return session.home.root / f"password-{secrets.token_hex(4)}"
 
 
 def _report(session: Session, address: bytes, file: Path, held_in: Path | None) -> None:

@@ -7,6 +7,7 @@ import click
 
 from modelreg.errors import ConflictError, InputError
 from modelreg.format.names import ModelName, Reference, check_channel
+from modelreg_cli.password import password_file_option
 from modelreg_cli.session import MODEL, REFERENCE, Session, pass_session
 
 if TYPE_CHECKING:
@@ -14,15 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["channel_command", "yank_command"]
 
-_PASSWORD_FILE = click.option(
-    "--password-file", type=click.Path(path_type=Path), help="Holds the key's password."
-)
-
 
 @click.command("yank")
 @click.argument("reference", type=REFERENCE, metavar="REF")
 @click.option("--reason", required=True, help="Why, for everybody to read.")
-@_PASSWORD_FILE
+@password_file_option
 @pass_session
 def yank_command(session: Session, reference: Reference, reason: str, password_file: Path | None) -> None:
     """Withdraw the release REF, for good. Its data stays, and whoever looks it up is told why."""
@@ -49,7 +46,7 @@ def channel_command() -> None:
 @click.argument("model", type=MODEL)
 @click.argument("channel")
 @click.argument("reference", type=REFERENCE, metavar="REF")
-@_PASSWORD_FILE
+@password_file_option
 @pass_session
 def _set(
     session: Session, model: ModelName, channel: str, reference: Reference, password_file: Path | None

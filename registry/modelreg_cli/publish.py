@@ -8,6 +8,7 @@ import click
 from modelreg.errors import InputError, NotPermittedError
 from modelreg.format.names import MAIN_BRANCH, ModelName, Reference, Version, check_branch, check_channel
 from modelreg_cli.output import human_bytes
+from modelreg_cli.password import password_file_option
 from modelreg_cli.session import MODEL, REFERENCE, Session, pass_session
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ __all__ = ["publish_command"]
     help="0 stores weights as they are, 2 makes the smallest update.",
 )
 @click.option("--allow-unsafe", multiple=True, metavar="GLOB", help="Publish files that can run code.")
-@click.option("--password-file", type=click.Path(path_type=Path), help="Holds the key's password.")
+@password_file_option
 @click.option("--yes", is_flag=True, help="Claim an unclaimed namespace without asking.")
 @click.option("--dry-run", is_flag=True, help="Encode and report, but keep and announce nothing.")
 @pass_session

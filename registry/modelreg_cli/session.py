@@ -71,7 +71,7 @@ class Session:
         signer = KeyStore(home.keystore).load(home.key, self.password(password_file))
         chain = home.config.chain
         with home.rpc() as rpc:
-            yield Writer(rpc, bytes.fromhex(chain.contract[2:]), chain.chain_id, signer, home.outbox)
+            yield Writer(rpc, chain.contract, chain.chain_id, signer, home.outbox)
 
     def manifest(self, release: Release) -> "Manifest":
         """A release's manifest. Raises NotFoundError if its blocks are not to be had."""

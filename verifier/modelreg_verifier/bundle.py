@@ -36,7 +36,7 @@ class RecordingRpc:
         self.name = rpc.name
         self.answers: dict[str, Any] = {}
 
-    def request(self, method: str, params: Sequence[Any]) -> Any:  # noqa: ANN401  any JSON
+    def request(self, method: str, params: Sequence[Any]) -> Any:
         """See `Rpc.request`."""
         answer = self._rpc.request(method, params)
         self.answers[_question(method, params)] = answer
@@ -51,7 +51,7 @@ class ReplayingRpc:
     def __init__(self, answers: dict[str, Any]) -> None:
         self._answers = answers
 
-    def request(self, method: str, params: Sequence[Any]) -> Any:  # noqa: ANN401  any JSON
+    def request(self, method: str, params: Sequence[Any]) -> Any:
         """See `Rpc.request`. Raises UnreachableError for what was not asked when the bundle was made."""
         question = _question(method, params)
         if question not in self._answers:

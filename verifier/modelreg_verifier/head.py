@@ -11,9 +11,9 @@ from itertools import pairwise
 from typing import Any, Self
 
 from modelreg.errors import FormatError, InputError, UnreachableError, VerificationError
+from modelreg.format.json_depth import require_shallow
 from modelreg.format.names import ReleaseId, check_branch
 from modelreg.format.release import Release
-from modelreg.format.json_depth import require_shallow
 
 __all__ = ["BranchHead", "HeadPolicy", "ObservedBlock", "TrustedHead"]
 

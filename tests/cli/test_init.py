@@ -1,0 +1,159 @@
+"""`init`: homes of every kind, and what it refuses."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from modelreg.config import read_config
+from tests.cli.command import done, execute, modelreg, refused, tree
+from tests.store.unprivileged import without_privileges
+
+
+def test_makes_a_home_without_a_terminal(tmp_path):
+    home = tmp_path / "deep" / "home"
+    document = done(home, "init")
+    password = Path(document["password_file"])
+    assert stat.S_IMODE(password.stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert document["home"] == str(home)
+    assert done(home, "chain", "status")["chain_id"] == document["chain_id"]
+    assert all(finding["ok"] for finding in done(home, "doctor"))
+
+
+def test_makes_a_home_in_an_empty_directory(tmp_path):
+    done(tmp_path, "init")
+    assert done(tmp_path, "ls") == []
+
+
+def test_takes_the_password_from_a_file(tmp_path, models):
+    password = tmp_path / "password"
+    password.write_text("correct horse\n")
+    home = tmp_path / "home"
+    assert done(home, "init", "--password-file", password)["password_file"] == str(password)
+    assert not (home / "password").exists()
+    done(home, "publish", models[0] / "config.json", "--model", "acme/c", "--version", "1.0.0")
+
+
+def test_takes_the_password_from_eth_password(tmp_path, models, monkeypatch):
+    (tmp_path / "password").write_text("correct horse")
+    monkeypatch.setenv("ETH_PASSWORD", "password")
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    assert done(home, "init")["password_file"] == str(tmp_path / "password")
+    done(home, "publish", models[0] / "config.json", "--model", "acme/c", "--version", "1.0.0")
+    monkeypatch.delenv("ETH_PASSWORD")
+    monkeypatch.chdir("/")
+    done(home, "publish", models[0] / "config.json", "--model", "acme/c", "--version", "1.0.1")
+
+
+def test_eth_password_is_relative_to_the_working_directory(home, models, tmp_path, monkeypatch):
+    (tmp_path / "wrong").write_text("another password")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ETH_PASSWORD", "wrong")
+    line = refused(
+        home, "publish", models[0] / "config.json", "--model", "acme/c", "--version", "1.0.0", code=8
+    )
+    assert "wrong password" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"", 2), (b"\xff\xfe", 2), (None, 4)], ids=["empty", "not UTF-8", "missing"]
+)
+def test_refuses_a_bad_password_file_and_leaves_nothing(tmp_path, content, code):
+    password = tmp_path / "password"
+    if content is not None:
+        password.write_bytes(content)
+    refused(tmp_path / "home", "init", "--password-file", password, code=code)
+    assert not (tmp_path / "home").exists()
+
+
+def test_refuses_an_existing_home(home):
+    before = tree(home)
+    assert "is a home already" in refused(home, "init", code=5)
+    assert tree(home) == before
+
+
+def test_refuses_a_directory_with_other_files(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    refused(tmp_path, "init", code=2)
+    assert tree(tmp_path) == {"notes.txt": b"mine"}
+
+
+def test_refuses_a_parent_that_cannot_be_written(tmp_path):
+    parent = tmp_path / "parent"
+    parent.mkdir()
+
+    def check():
+        Path().chmod(0o500)
+        refused(parent / "home", "init", code=8)
+
+    tmp_path.chmod(0o755)
+    for above in tmp_path.parents[:3]:
+        above.chmod(above.stat().st_mode | 0o011)
+    without_privileges(parent, check)
+    assert list(parent.iterdir()) == []
+
+
+def test_joins_a_home_and_shares_its_ledger(world):
+    node = world.node()
+    assert done(node, "ls") == done(world.publisher, "ls")
+    assert read_config(node / "config.toml").peers == (world.publisher,)
+
+
+def test_joins_a_home_by_a_relative_path(world, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done(Path("node"), "init", "--join", "publisher")
+    monkeypatch.chdir("/")
+    assert len(done(tmp_path / "node", "ls")) == 1
+
+
+def test_joins_a_home_whose_path_is_not_ascii(world, tmp_path):
+    moved = world.publisher.rename(tmp_path / 'hømé \U0001f9e0 "quoted" \\ \x7f')
+    node = tmp_path / "node"
+    done(node, "init", "--join", moved)
+    assert len(done(node, "ls")) == 1
+
+
+def test_refuses_to_join_what_is_no_home(tmp_path):
+    (tmp_path / "other").mkdir()
+    refused(tmp_path / "home", "init", "--join", tmp_path / "other", code=4)
+    refused(tmp_path / "home", "init", "--join", tmp_path / "missing", code=4)
+    assert not (tmp_path / "home").exists()
+
+
+def test_refuses_two_ledgers(tmp_path, home):
+    refused(tmp_path / "new", "init", "--join", home, "--rpc-url", "http://127.0.0.1:1", code=2)
+    refused(tmp_path / "new", "init", "--contract", "0x" + "11" * 20, code=2)
+
+
+@pytest.mark.parametrize("contract", ["0x12", "nonsense", "0x" + "zz" * 20])
+def test_refuses_a_contract_that_is_no_address(tmp_path, contract):
+    line = refused(
+        tmp_path / "home", "init", "--rpc-url", "http://127.0.0.1:1", "--contract", contract, code=2
+    )
+    assert "40 hex digits" in line
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(("url", "code"), [("http://127.0.0.1:1", 6), ("ftp://x", 2), ("nonsense", 2)])
+def test_refuses_an_endpoint_that_does_not_answer(tmp_path, url, code):
+    refused(tmp_path / "home", "init", "--rpc-url", url, code=code)
+    assert not (tmp_path / "home").exists()
+
+
+def test_needs_no_home_directory_but_the_one_named(tmp_path):
+    outcome = execute(
+        tmp_path / "home", "ls", env={"HOME": "/nonexistent", "MODELREG_HOME": str(tmp_path / "other")}
+    )
+    assert outcome.code == 4
+    assert str(tmp_path / "home") in outcome.err
+
+
+def test_an_interrupted_init_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modelreg_cli.init._make_store", interrupt)
+    assert modelreg(tmp_path / "home", "init").code == 130
+    assert list(tmp_path.iterdir()) == []
