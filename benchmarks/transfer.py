@@ -47,7 +47,7 @@ class Row:
         return self.fetched > min(bars)
 
     def __str__(self) -> str:
-        bitx = f"{100 * self.pair.bitx:.2f}" if self.pair.bitx is not None else "–"
+        bitx = f"{100 * self.pair.bitx:.2f}" if self.pair.bitx is not None else "-"
         cells = [
             self.pair.name,
             f"{self.size / 1e6:.1f}",

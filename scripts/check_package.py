@@ -1,4 +1,4 @@
-"""Build the wheel and the sdist, install each in an environment of its own, and use it outside the checkout."""
+"""Build the wheel and the sdist, install each apart, and use it outside the checkout."""
 
 import json
 import os
@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(*command: object, cwd: Path, env: dict[str, str] | None = None) -> str:
     """Run a command; its standard output."""
-    done = subprocess.run([str(word) for word in command], cwd=cwd, env=env, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env=env, check=True, stdout=subprocess.PIPE
+    )
     return done.stdout.decode()
 
 

@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CLI = ROOT / "docs" / "cli.md"
 TRANSCRIPT = re.compile(r"(?<=<!-- transcript -->\n```console\n).*?(?=```\n<!-- /transcript -->)", re.DOTALL)
-VARIABLE = re.compile(r"0x[0-9a-f]+|ba[fgk][a-z2-7]{50,}|blake3:[0-9a-f]+|\d{4}-\d\d-\d\dT[\d:]+Z|\d+ gas|\d{13,}")
+VARIABLE = re.compile(
+    r"0x[0-9a-f]+|ba[fgk][a-z2-7]{50,}|blake3:[0-9a-f]+|\d{4}-\d\d-\d\dT[\d:]+Z|\d+ gas|\d{13,}"
+)
 WIDTH = 100
 
 
