@@ -379,7 +379,7 @@ def test_parameters_are_checked(node):
         ("eth_getBlockByNumber", ["latest", "yes"]), ("eth_getTransactionByHash", ["0x12"]),
         ("eth_call", [5]), ("eth_call", [{"data": "0x1"}]), ("eth_call", [{"data": "0x01", "input": "0x02"}]),
         ("eth_getStorageAt", [PROXY, "0x" + "1" * 65]), ("eth_getLogs", [{"topics": [None] * 5}]),
-        ("eth_getLogs", [{"fromBlock": "0x2", "toBlock": "0x1"}]), 
+        ("eth_getLogs", [{"fromBlock": "0x2", "toBlock": "0x1"}]),
         ("eth_getProof", [PROXY, ["0x0"] * 1025, "latest"]),
         ("eth_getLogs", [{"address": [PROXY] * 1001}]), ("eth_feeHistory", ["0x1", "latest", [50, 10]]),
         ("eth_chainId", [1]), ("eth_call", [{}, "latest", {PROXY: {"balance": "0x1"}}]),
@@ -396,3 +396,20 @@ def test_funds_move_and_fees_are_paid(node):
     node.send(rich, to=account("shop").address, value=1000, gas=21000, maxFeePerGas=7, maxPriorityFeePerGas=7)
     left = int(node.request("eth_getBalance", [rich.address, "latest"]), 16)
     assert left == ETHER - 1000 - 21000 * 7
+
+
+def test_refund_is_capped_before_the_calldata_floor(node):
+    """EIP-7623 with EIP-3529: ten slots are cleared, under calldata that makes the floor bind, or not."""
+    fill = " ".join(f"0x01 {hex(slot)} SSTORE" for slot in range(10))
+    clear = " ".join(f"0x00 {hex(slot)} SSTORE" for slot in range(10))
+    program = assemble(f"CALLDATASIZE @clear JUMPI {fill} STOP clear: {clear} STOP")
+    address = node.send(node.alice, data=creation(program))["contractAddress"]
+    used = []
+    for size in (1, 400, 900, 1100, 1300, 2000):
+        node.send(node.alice, to=address)
+        before = int(node.request("eth_getBalance", [node.alice.address, "latest"]), 16)
+        receipt = node.send(node.alice, to=address, data=b"\1" * size, maxFeePerGas=1, maxPriorityFeePerGas=1)
+        used.append(int(receipt["gasUsed"], 16))
+        after = int(node.request("eth_getBalance", [node.alice.address, "latest"]), 16)
+        assert before - after == used[-1]
+    assert used == [56866, 61973, 68373, 70933, 73493, 101000]

@@ -41,7 +41,7 @@ def test_rlp_accepts_only_its_own_encoding(data):
 
 @pytest.mark.parametrize(
     "data",
-    ["", "8100", "817f", "b80100", "b90001ff", "83aabb", "b8", "b838", "c2", "c101ff", "f80100", "8080", 
+    ["", "8100", "817f", "b80100", "b90001ff", "83aabb", "b8", "b838", "c2", "c101ff", "f80100", "8080",
      "bfffffffffffffffff", "ffffffffffffffffff00"],
 )  # fmt: skip
 def test_rlp_refuses(data):
