@@ -10,7 +10,6 @@ import click
 from modelreg import __version__
 from modelreg.errors import InputError, ModelregError
 from modelreg_cli.output import Output
-from modelreg_cli.session import Session
 
 __all__ = ["cli", "main", "run"]
 
@@ -70,6 +69,8 @@ class _LazyGroup(click.Group):
 @click.pass_context
 def cli(ctx: click.Context, home: Path | None, json_mode: bool, quiet: bool) -> None:  # noqa: FBT001
     """A blockchain-anchored registry and verifier of machine-learning models."""
+    from modelreg_cli.session import Session
+
     ctx.obj = Session(home, Output(json_mode=json_mode, quiet=quiet))
 
 
