@@ -7,12 +7,12 @@ import tracemalloc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from modelreg.errors import FormatError
 from modelreg.format import canonical
 from modelreg.format.block import MAX_BLOCK_BYTES, check_block
 from modelreg.format.cid import Cid, Codec
 from modelreg.format.digest import HashAlgorithm
-
 from tests.reference.dagcbor import (
     REFUSED,
     VALID,
@@ -163,7 +163,7 @@ def test_true_is_not_one():
     "fill", [b"\x81", b"\xa1\x60", b"\xc1", b"\xd8\x2a", b"\xd8\x1c", b"\xd9\x01\x02", b"\x9f"]
 )
 def test_deep_nesting_of_a_whole_block_is_refused(fill):
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match=r"nesting depth \(17\)|DAG-CBOR tag|indefinite"):
         canonical.decode(fill * (MAX_BLOCK_BYTES // len(fill)))
 
 
@@ -184,6 +184,8 @@ def test_size_is_what_the_caller_allows():
     assert canonical.decode(block) == value
     with pytest.raises(FormatError):
         canonical.encode(value + b"\x00")
+    with pytest.raises(FormatError, match="at most 1048576 bytes"):
+        canonical.decode(bytes(2 * MAX_BLOCK_BYTES))
     with pytest.raises(FormatError):
         canonical.decode(reference_encode(value + b"\x00"))
     with pytest.raises(FormatError):
@@ -206,6 +208,22 @@ def test_a_refused_tag_is_not_even_looked_into():
     regex = b"\xd8\x23" + reference_encode("(" * 200_000)
     with pytest.raises(FormatError, match="expected 42, found 35"):
         canonical.decode(regex)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("indefinite list", "indefinite"),
+        ("duplicate keys", "Duplicate"),
+        ("integer key", "map key must be"),
+        ("one level too deep, maps", "levels"),
+        ("link with a digest cut off", "digest length"),
+        ("link as text", "expected bytes, found str"),
+    ],
+)
+def test_refused_by_the_decoder_before_anything_is_compared(name, reason):
+    with pytest.raises(FormatError, match=reason):
+        canonical.decode(REFUSED[name])
 
 
 def test_errors_carry_no_control_characters():

@@ -7,12 +7,12 @@ import tracemalloc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.block import MAX_BLOCK_BYTES
 from modelreg.format.car import MAX_ROOTS, CarReader, write_car
 from modelreg.format.cid import Cid, Codec
 from modelreg.format.digest import HashAlgorithm
-
 from tests.reference.car import REFUSED, VALID, VECTORS, documents, reference_read, reference_write, render
 from tests.reference.dagcbor import Link
 
@@ -107,6 +107,12 @@ def test_the_writer_refuses_wrong_bytes_and_wrong_numbers_of_roots():
         with pytest.raises(FormatError, match="roots"):
             list(write_car(roots, []))
     assert read(b"".join(write_car([RAW] * MAX_ROOTS, [])))[0] == [RAW] * MAX_ROOTS
+
+
+@pytest.mark.parametrize("name", ["header length beyond the limit", "section length beyond the limit"])
+def test_a_length_bomb_is_refused_before_anything_is_read(name):
+    with pytest.raises(FormatError, match="at most"):
+        read(REFUSED[name])
 
 
 def test_endless_data_is_read_one_block_at_a_time():

@@ -120,7 +120,7 @@ def test_a_planted_pipe_does_not_hang(root):
     store = LocalStore(root)
     path_of(root, CID).parent.mkdir()
     os.mkfifo(path_of(root, CID))
-    with pytest.raises(VerificationError):
+    with pytest.raises(VerificationError, match="a regular file, found p"):
         store.get(CID)
     assert not store.has(CID)
     store.put_many([(CID, BLOCK)])

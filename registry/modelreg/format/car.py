@@ -68,8 +68,6 @@ class CarReader:
             VerificationError: a block is not what its CID names.
         """
         while (length := self._read_length(_MAX_SECTION_BYTES)) is not None:
-            if length < CID_BYTES:
-                raise FormatError("CAR section", expected=f"at least {CID_BYTES} bytes", found=length)
             section = self._exactly(length)
             cid, block = Cid.from_bytes(section[:CID_BYTES]), section[CID_BYTES:]
             check_block(cid, block)
