@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelreg.encode import EncodedRelease, Parent, encode_release
-from modelreg.errors import ConflictError, NotFoundError
+from modelreg.errors import ConflictError, InputError, NotFoundError, NotPermittedError
 from modelreg.format.names import ModelName, Reference, ReleaseId, Version
 from modelreg.format.release import Release
 from modelreg.ledger.draft import Draft, expected_id
@@ -102,7 +102,7 @@ def encode_sources(
 
 
 def record(position: Position, encoded: EncodedRelease, view: View, ledger: Writer, pins: Pins) -> Published:
-    """Pin a release and record it on the ledger; if somebody else was first, the pin is taken back.
+    """Pin a release and record it on the ledger; if the ledger refuses, the pin is taken back.
 
     Raises:
         ConflictError: the branch's head moved, or the version was taken meanwhile.
@@ -119,7 +119,7 @@ def record(position: Position, encoded: EncodedRelease, view: View, ledger: Writ
     pins.add(pin, encoded.cid)
     try:
         return ledger.publish(draft)
-    except ConflictError:
+    except (ConflictError, NotPermittedError, NotFoundError, InputError):
         pins.remove(pin)
         raise
 

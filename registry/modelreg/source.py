@@ -4,47 +4,68 @@ import fnmatch
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from modelreg.errors import FormatError, InputError, NotFoundError, NotPermittedError
+from modelreg.errors import FormatError, InputError
 from modelreg.format import onnx, safetensors
 from modelreg.format.manifest import MAX_FILES
 from modelreg.format.paths import check_path, check_paths
 from modelreg.format.tensors import FileFormat, Tensor, detect, lay_out
 from modelreg.format.unsafe import classify
+from modelreg.store.files import os_errors
 
-__all__ = ["SourceFile", "open_sources"]
+__all__ = ["SourceFile", "find_sources"]
 
-_HEAD_BYTES = 4096
+# O_NONBLOCK: a FIFO put in the file's place must not hang us.
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to release: an open descriptor, and its structure as the formats see it."""
+    """A file to release, and its structure as the formats see it.
+
+    It is opened for each read, because a release may have more files than a process may open. `state` is its
+    device, inode, size in bytes and time of change in nanoseconds when it was found.
+    """
 
     path: str
-    descriptor: int
-    size: int
-    changed_ns: int
-    format: FileFormat
-    tensors: tuple[Tensor, ...]
+    location: Path
+    state: tuple[int, int, int, int]
+    format: FileFormat = FileFormat.BYTES
+    tensors: tuple[Tensor, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.state[2]
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes at `offset`; the file must not shrink while it is published."""
-        return _read_exactly(self.descriptor, offset, length, self.path)
+        """Exactly `length` bytes at `offset`. Raises InputError if the file is not as it was found."""
+        with os_errors(f"cannot read {self.location}"):
+            descriptor = os.open(self.location, _READ_FLAGS)
+            try:
+                data = os.pread(descriptor, length, offset)
+                status = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+        self._require(_state(status) == self.state and len(data) == length)
+        return data
 
     def check_unchanged(self) -> None:
-        """Refuse a file that was written to since it was opened."""
-        status = os.fstat(self.descriptor)
-        if (status.st_size, status.st_mtime_ns) != (self.size, self.changed_ns):
-            raise _changed(self.path)
+        """Raise InputError if the file is not as it was found."""
+        self._require(_state(_status(self.location)) == self.state)
+
+    def _require(self, unchanged: bool) -> None:  # noqa: FBT001  it is the sentence's object
+        if not unchanged:
+            raise InputError(
+                f"{self.path} changed while it was being published",
+                hint="publish again when nothing writes to it",
+            )
 
 
-@contextmanager
-def open_sources(root: Path, allow_unsafe: Sequence[str] = ()) -> Iterator[tuple[SourceFile, ...]]:
-    """Open every file of a release, in the order of the manifest; they are closed at the end of the block.
+def find_sources(root: Path, allow_unsafe: Sequence[str] = ()) -> tuple[SourceFile, ...]:
+    """Find and check every file of a release, in the order of the manifest.
 
     Args:
         root: a regular file, or a directory whose regular files are released under their relative paths.
@@ -56,124 +77,81 @@ def open_sources(root: Path, allow_unsafe: Sequence[str] = ()) -> Iterator[tuple
         NotFoundError: there is no such path.
         NotPermittedError: something cannot be read.
     """
-    with ExitStack() as stack:
-        try:
-            opened = _open_all(root, stack)
-            sources = _index_all(opened, allow_unsafe)
-        except FormatError as error:
-            raise InputError(
-                f"cannot publish {root}: {error.what}",
-                expected=error.expected,
-                found=error.found,
-                hint=error.hint,
-            ) from None
-        yield sources
+    try:
+        found = sorted(_walk(root), key=lambda file: file.path.encode())
+        if not found:
+            raise InputError(f"nothing to publish in {root}", expected="at least one file", found="none")
+        if len(found) > MAX_FILES:
+            raise InputError(f"too many files in {root}", expected=f"at most {MAX_FILES}", found=len(found))
+        check_paths(file.path for file in found)
+        return _index_all(found, allow_unsafe)
+    except FormatError as error:
+        raise InputError(
+            f"cannot publish {root}: {error.what}",
+            expected=error.expected,
+            found=error.found,
+            hint=error.hint,
+        ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    path: str
-    descriptor: int
-    size: int
-    changed_ns: int
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        return _read_exactly(self.descriptor, offset, length, self.path)
+def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
 
 
-def _open_all(root: Path, stack: ExitStack) -> list[_Opened]:
-    paths = sorted(_walk(root), key=lambda item: item[0].encode())
-    if not paths:
-        raise InputError(f"nothing to publish in {root}", expected="at least one file", found="none")
-    if len(paths) > MAX_FILES:
-        raise InputError(f"too many files in {root}", expected=f"at most {MAX_FILES}", found=len(paths))
-    check_paths(name for name, _ in paths)
-    opened = []
-    for name, path in paths:
-        opened.append(_open(name, path))
-        stack.callback(os.close, opened[-1].descriptor)
-    return opened
-
-
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
-    mode = _mode(root)
-    if stat.S_ISREG(mode):
-        yield check_path(root.name), root
-    elif stat.S_ISDIR(mode):
+def _walk(root: Path) -> Iterator[SourceFile]:
+    status = _status(root)
+    if stat.S_ISDIR(status.st_mode):
         yield from _walk_directory(root, "")
     else:
-        raise _refuse(root, mode)
+        yield _file(root.name, root, status)
 
 
-def _walk_directory(directory: Path, prefix: str) -> Iterator[tuple[str, Path]]:
-    try:
-        names = sorted(path.name for path in directory.iterdir())
-    except PermissionError as error:
-        raise NotPermittedError(f"cannot read {directory}", found=error.strerror) from None
-    for name in names:
-        path = directory / name
-        mode = _mode(path)
-        if stat.S_ISDIR(mode):
-            yield from _walk_directory(path, f"{prefix}{name}/")
-        elif stat.S_ISREG(mode):
-            yield prefix + name, path
+def _walk_directory(directory: Path, prefix: str) -> Iterator[SourceFile]:
+    with os_errors(f"cannot read {directory}"):
+        locations = list(directory.iterdir())
+    for location in locations:
+        path = check_path(prefix + location.name)
+        status = _status(location)
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk_directory(location, path + "/")
         else:
-            raise _refuse(path, mode)
+            yield _file(path, location, status)
 
 
-def _mode(path: Path) -> int:
-    try:
-        return path.lstat().st_mode
-    except FileNotFoundError:
-        raise NotFoundError(f"no file or directory {path}") from None
-    except PermissionError as error:
-        raise NotPermittedError(f"cannot read {path}", found=error.strerror) from None
+def _status(location: Path) -> os.stat_result:
+    with os_errors(f"cannot read {location}"):
+        return location.lstat()
 
 
-def _refuse(path: Path, mode: int) -> InputError:
-    found = "a symbolic link" if stat.S_ISLNK(mode) else "a special file"
-    hint = "copy the tree with `cp -rL` to publish what its links point to" if stat.S_ISLNK(mode) else None
-    return InputError(f"cannot publish {path}", expected="regular files", found=found, hint=hint)
-
-
-def _open(name: str, path: Path) -> _Opened:
-    try:
-        # O_NONBLOCK: a FIFO put in the file's place must not hang us.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise NotPermittedError(f"cannot read {path}", found=error.strerror) from None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise _refuse(path, status.st_mode)
-    return _Opened(name, descriptor, status.st_size, status.st_mtime_ns)
-
-
-def _index_all(opened: Sequence[_Opened], allow_unsafe: Sequence[str]) -> tuple[SourceFile, ...]:
-    for file in opened:
-        _refuse_unsafe(file, allow_unsafe)
-    formats = {file.path: detect(file.path, file.read_at, file.size) for file in opened}
-    sizes = {file.path: file.size for file in opened}
-    tensors: dict[str, list[Tensor]] = {file.path: [] for file in opened}
-    for file in opened:
-        for path, tensor in _index(file, formats[file.path], sizes):
-            tensors[path].append(tensor)
-    return tuple(
-        SourceFile(
-            file.path,
-            file.descriptor,
-            file.size,
-            file.changed_ns,
-            formats[file.path],
-            lay_out(tensors[file.path], file.size),
-        )
-        for file in opened
+def _file(path: str, location: Path, status: os.stat_result) -> SourceFile:
+    if stat.S_ISREG(status.st_mode):
+        return SourceFile(path, location, _state(status))
+    is_link = stat.S_ISLNK(status.st_mode)
+    raise InputError(
+        f"cannot publish {location}",
+        expected="regular files",
+        found="a symbolic link" if is_link else "a special file",
+        hint="copy the tree with `cp -rL` to publish what its links point to" if is_link else None,
     )
 
 
-def _refuse_unsafe(file: _Opened, allow_unsafe: Sequence[str]) -> None:
-    head = file.read_at(0, min(_HEAD_BYTES, file.size))
-    reason = classify(file.path, head, file.read_at, file.size)
+def _index_all(found: Sequence[SourceFile], allow_unsafe: Sequence[str]) -> tuple[SourceFile, ...]:
+    for file in found:
+        _refuse_unsafe(file, allow_unsafe)
+    formats = {file.path: detect(file.path, file.read_at, file.size) for file in found}
+    sizes = {file.path: file.size for file in found}
+    tensors: dict[str, list[Tensor]] = {file.path: [] for file in found}
+    for file in found:
+        for path, tensor in _index(file, formats[file.path], sizes):
+            tensors[path].append(tensor)
+    return tuple(
+        replace(file, format=formats[file.path], tensors=lay_out(tensors[file.path], file.size))
+        for file in found
+    )
+
+
+def _refuse_unsafe(file: SourceFile, allow_unsafe: Sequence[str]) -> None:
+    reason = classify(file.path, b"", file.read_at, file.size)
     if reason and not any(fnmatch.fnmatchcase(file.path, pattern) for pattern in allow_unsafe):
         raise InputError(
             f"refused to publish {file.path}",
@@ -183,7 +161,7 @@ def _refuse_unsafe(file: _Opened, allow_unsafe: Sequence[str]) -> None:
         )
 
 
-def _index(file: _Opened, kind: FileFormat, sizes: dict[str, int]) -> Iterator[tuple[str, Tensor]]:
+def _index(file: SourceFile, kind: FileFormat, sizes: dict[str, int]) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a file, each with the path of the file that holds its bytes."""
     try:
         if kind is FileFormat.SAFETENSORS:
@@ -201,16 +179,3 @@ def _index(file: _Opened, kind: FileFormat, sizes: dict[str, int]) -> Iterator[t
             found=error.found,
             hint=error.hint,
         ) from None
-
-
-def _read_exactly(descriptor: int, offset: int, length: int, path: str) -> bytes:
-    data = os.pread(descriptor, length, offset)
-    if len(data) != length:
-        raise _changed(path)
-    return data
-
-
-def _changed(path: str) -> InputError:
-    return InputError(
-        f"{path} changed while it was being published", hint="publish again when nothing writes to it"
-    )

@@ -67,7 +67,7 @@ def publish_command(
     recorded on the ledger.
     """
     from modelreg.publish import find_position, record
-    from modelreg.source import open_sources
+    from modelreg.source import find_sources
 
     label = Version.parse(f"{version}+{variant}" if variant else version)
     branch = check_branch(f"{branch}.{variant}" if variant else branch)
@@ -77,13 +77,14 @@ def publish_command(
     with home.store_lock.shared(), session.ledger() as view:
         position = find_position(view, model, label, branch, parent, home.pins)
         if not dry_run:
-            _check_permitted(session, view, model, yes=yes)
-        with open_sources(path, allow_unsafe) as sources:
-            encoded = _encode(session, position, sources, None if dry_run else home.store, effort)
+            _check_permitted(session, view, model, channel=channel, yes=yes)
+        sources = find_sources(path, allow_unsafe)
         if dry_run:
-            _report(session, position, encoded, None)
+            _report(session, position, _encode(session, position, sources, None, effort), None)
             return
+        # The password is asked for before the work, which may take long.
         with session.writer(password_file) as writer:
+            encoded = _encode(session, position, sources, home.store, effort)
             if view.namespace(model.namespace) is None:
                 writer.claim_namespace(model.namespace)
             published = record(position, encoded, view, writer, home.pins)
@@ -92,17 +93,20 @@ def publish_command(
     _report(session, position, encoded, published)
 
 
-def _check_permitted(session: Session, view: "View", model: ModelName, *, yes: bool) -> None:
+def _check_permitted(
+    session: Session, view: "View", model: ModelName, *, channel: str | None, yes: bool
+) -> None:
     """Find out before the work, not after it, that the ledger would refuse."""
     from modelreg.ledger.records import Role
 
     home = session.home
     owner = view.namespace(model.namespace)
     if owner is not None:
-        if not view.roles(model.namespace, home.key) & Role.PUBLISH:
+        needed = Role.PUBLISH | Role.CHANNEL if channel else Role.PUBLISH
+        if missing := needed & ~view.roles(model.namespace, home.key):
             raise NotPermittedError(
                 f"0x{home.key.hex()} may not publish in {model.namespace}",
-                expected="the role PUBLISH",
+                expected=f"the role {missing.name}",
                 found=f"a namespace of 0x{owner.owner.hex()}",
                 hint="ask its owner for the role, or publish in a namespace of your own",
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import done
+from tests.cli.command import done, start
 from tests.cli.models import fine_tuned, weights, write_huggingface
 
 MODEL = "acme/tiny"
@@ -67,3 +67,19 @@ def home(tmp_path, _empty_home):
 def world(tmp_path, models, _published_home):
     """A home with two releases."""
     return World(Path(shutil.copytree(_published_home, tmp_path / "publisher")), *models)
+
+
+@pytest.fixture
+def serving():
+    """Serves the chains of homes over HTTP until the test ends; called with a home, returns the URL."""
+    servers = []
+
+    def serve(home):
+        servers.append(start(home, "chain", "serve", "--port", 0, stderr=None))
+        return servers[-1].stdout.readline().strip()
+
+    yield serve
+    for server in servers:
+        server.terminate()
+        server.wait(timeout=30)
+        server.stdout.close()
