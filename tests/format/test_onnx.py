@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -343,6 +344,23 @@ def test_fields_beyond_the_limit_are_refused(monkeypatch):
     monkeypatch.setattr("modelreg.format.onnx._MAX_FIELDS", 100)
     assert outcome(model(*[(5, b"")] * 90)) is not None
     assert outcome(model(*[(5, b"")] * 110)) is None
+
+
+def test_tensors_beyond_the_limit_are_refused(monkeypatch):
+    monkeypatch.setattr("modelreg.format.onnx._MAX_TENSORS", 3)
+    inside, outside = tensor("w", 3, [1], (9, b"x")), external("x", 3, [1], location="w.bin")
+    assert outcome(model((5, inside), (5, outside), (5, inside))) is not None
+    assert outcome(model((5, inside), (5, outside), (5, inside), (5, outside))) is None
+
+
+def test_packed_dimensions_are_counted_while_they_are_read():
+    bomb = model((5, message((1, b"\x01" * (4 << 20)), (2, 3))))
+    tracemalloc.start()
+    try:
+        assert outcome(bomb) is None
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_fields_take_little_time_and_memory():

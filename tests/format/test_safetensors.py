@@ -196,6 +196,16 @@ def test_metadata_bomb_is_refused_or_read_in_bounded_time():
     assert time.process_time() - started < 5
 
 
+def test_largest_entry_counts():
+    text = json.dumps(entry("U8", [1], 0, 1))
+
+    def file(length):
+        return build('{"a":' + text[:-1] + " " * (length - len(text)) + "}}", b"x")
+
+    assert outcome(file(8192)) is not None
+    assert outcome(file(8193)) is None
+
+
 def test_largest_header_counts():
     def file(length):
         return build(b"{}" + b" " * (length - 2))

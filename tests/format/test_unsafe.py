@@ -98,6 +98,7 @@ PICKLES = {
 PICKLES |= {
     "by_hand": b"cos\nsystem\n(S'echo'\ntR.",
     "by_hand_inst": b"(S'echo'\nios\nsystem\n.",
+    "without_protocol": pickle.dumps(Command(), 4)[11:],
     "without_stop": b"cos\nsystem\n(S'echo'\ntR",
     "with_bytes_behind": b"cos\nsystem\n(S'echo'\ntR." + bytes(1000),
     "longer_than_the_head": pickle.dumps(list(range(200_000)), 4),
@@ -242,6 +243,7 @@ def test_archives_that_hold_code_are_refused(name):
 def test_archives_are_named_by_what_they_are():
     assert "PyTorch archive" in judged(ARCHIVES["torch"])
     assert "TorchScript" in judged(ARCHIVES["torchscript"])
+    assert "TorchScript" in judged(ARCHIVES["torchscript_constants"])
     assert "Keras" in judged(ARCHIVES["keras"])
     assert "PyTorch archive" in judged(ARCHIVES["tar_torch"])
     assert "cannot be looked into" in judged(ARCHIVES["without_directory"])

@@ -393,6 +393,8 @@ def refused():
     yield "graphs_400_deep", _nested(400)
     yield "too_many_attributes", model((1, message(*[(5, b"")] * 4097)))
     yield "too_many_dimensions", model((5, tensor("w", 3, [1] * 33, (9, b"x"))))
+    yield "too_many_dimensions_without_data", model((5, tensor("w", 3, [1] * 33)))
+    yield "packed_dimensions_leave_their_field", model((5, message((1, b"\x01\x81"), (2, 3), (9, b"x"))))
     yield "too_many_packed_dimensions", model((5, message((1, b"\x01" * 33), (2, 3), (9, b"x"))))
     yield "dims_of_fixed_size", model((5, varint(1 << 3 | 5) + bytes(4)))
     yield "negative_dimension", model((5, tensor("w", 3, [(1 << 64) - 1], (9, b"x"))))
@@ -433,11 +435,16 @@ def refused():
         "external_offset_arabic_digits",
         model((5, external("x", 1, [1], location="w.bin", offset="\u0661"))),
     )
-    yield "external_offset_of_20_digits", model((5, external("x", 1, [1], location="w.bin", offset="1" * 20)))
+    yield "external_offset_of_20_digits", model((5, external("x", 1, [1], location="w.bin", offset="0" * 20)))
     yield (
         "external_end_beyond_63_bits",
         model((5, external("x", 3, [2], location="w.bin", offset=str(2**63 - 1)))),
     )
+    yield (
+        "external_65_keys",
+        model((5, external("x", 1, [1], location="w", **{f"k{n}": "" for n in range(64)}))),
+    )
+    yield "external_location_too_long", model((5, external("x", 1, [1], location="w" * 2049)))
     yield "location_twice", model((5, external("x", 1, [1], (14, 1), location="w.bin")))
 
 

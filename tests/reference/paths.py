@@ -166,6 +166,7 @@ def refused():
         "component_of_256_bytes": "x" * 256,
         "component_of_256_bytes_in_utf8": "é" * 128,
         "path_of_1025_bytes": "/".join(["x" * 204] * 4 + ["y" * 205]),
+        "path_of_1026_bytes_in_utf8": "/".join(["é" * 102] * 4 + ["é" * 103]),
         "components_65": "/".join(["a"] * 65),
     }.items()
 

@@ -100,7 +100,9 @@ class Wire:
         if field.type is WireType.VARINT:
             return [field.value]
         if field.type is not WireType.BYTES:
-            raise FormatError("protobuf list", expected="integers", found=f"{field.type.name} at {field.offset}")
+            raise FormatError(
+                "protobuf list", expected="integers", found=f"{field.type.name} at {field.offset}"
+            )
         values: list[int] = []
         offset = field.offset
         while offset < field.end:

@@ -119,8 +119,8 @@ def _tensor(name: str, entry: dict[str, Any], start: int) -> Tensor:
     dtype = DType.from_label(label) if isinstance(label, str) else DType.BYTES
     if dtype in _FOREIGN:
         raise _bad(name, "an element type of safetensors", label)
-    if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise _bad(name, "a shape and two ascending offsets", [shape, offsets])
+    if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+        raise _bad(name, "a shape and two offsets", [shape, offsets])
     tensor = Tensor(name, dtype, tuple(shape), start + offsets[0], offsets[1] - offsets[0])
     if math.prod(tensor.shape) * dtype.bits % 8:
         raise _bad(name, "whole bytes of elements", shape)
