@@ -280,14 +280,14 @@ def change_list(changes, width):
     return b"".join(map(varint, [len(changes), *gaps, *values]))
 
 
-def frame(content, declared=None, window=None, checksum=False, dictionary=0, blocks=None):
+def frame(content, declared=None, window=None, dictionary=0, blocks=None):
     """A zstd frame of raw blocks (RFC 8878, section 3.1.1); `window` is its descriptor byte."""
     declared = len(content) if declared is None else declared
-    descriptor = 3 << 6 | (window is None) << 5 | checksum << 2 | bool(dictionary)
+    descriptor = 3 << 6 | (window is None) << 5 | bool(dictionary)
     head = b"\x28\xb5\x2f\xfd" + bytes([descriptor]) + (b"" if window is None else bytes([window]))
     head += (bytes([dictionary]) if dictionary else b"") + declared.to_bytes(8, "little")
     blocks = [block(content)] if blocks is None else blocks
-    return head + b"".join(blocks) + (b"\x00\x00\x00\x00" if checksum else b"")
+    return head + b"".join(blocks)
 
 
 def block(content, last=True):
@@ -440,12 +440,12 @@ def _refused_frames():
     yield "frame with a window larger than needed", frame(b"", declared=1000, window=1, blocks=runs)
     yield "frame with fewer bytes than declared", frame(b"", declared=1000, blocks=[run_block(120, 999)])
     yield "frame without a size", b"\x28\xb5\x2f\xfd\x00\x00" + runs[0]
-    yield "frame with a checksum", frame(b"", declared=1000, checksum=True, blocks=runs)
+    yield "frame with a checksum", zstandard.ZstdCompressor(write_checksum=True).compress(b"x" * 1000)
     yield "frame with a dictionary id", frame(b"", declared=1000, dictionary=7, blocks=runs)
     yield "two frames", good + frame(b"")
     yield "bytes after a frame", good + b"\x00"
     yield "cut frame", good[:-1]
-    yield "skippable frame", b"\x50\x2a\x4d\x18" + struct.pack("<I", 992) + bytes(992)
+    yield "skippable frame", b"\x50\x2a\x4d\x18" + struct.pack("<I", 1000)
     yield "frame without magic", good[4:]
     yield "no frame", b""
 
@@ -461,7 +461,7 @@ def _refused_words():
         ("head missing", b"\x0a", 40),
         ("stream missing", b"\x0a\x00", 40),
         ("lane unknown", b"\x0a\x00\x03" + one_bin[1:], 40),
-        ("lane wider than the word", b"\x09\x00" + stream([1] * 10, 4), 60),
+        ("lane wider than the word", b"\x09\x00\x04" + packed([(0, 4), (1, 15), (1 << 31, 32), (0, 6)]), 20),
         ("bytes after a stream", b"\x0a\x00" + one_bin + b"\x00", 40),
         ("bytes after a stream of zeros", b"\x0a\x00\x00\x00", 40),
         ("stream with too few integers", b"\x0a\x00" + one_bin[:-1], 40),
@@ -497,13 +497,13 @@ def _refused_lists():
         ("count of 2^63", varint(1 << 63)),
         ("gap beyond the words", b"\x01\x0a\x02"),
         ("gaps that add up beyond the words", b"\x02\x05\x05\x02\x02"),
+        ("gaps that add up to 2^64", b"\x02" + varint(1 << 63) + varint(1 << 63) + b"\x02\x02"),
         ("gap of 2^64 - 1", b"\x01" + varint((1 << 64) - 1) + b"\x02"),
         ("difference of 0", b"\x01\x00\x00"),
         ("difference wider than the word", b"\x01\x00" + varint(1 << 32)),
         ("varint padded", b"\x01\x80\x00\x02"),
         ("count padded", b"\x81\x00\x00\x02"),
-        ("varint of 65 bits", b"\x01\x00" + b"\xff" * 9 + b"\x02"),
-        ("varint of 11 bytes", b"\x01\x00" + b"\x80" * 10 + b"\x01"),
+        ("varint of 11 bytes", b"\x01\x00\x82" + b"\x80" * 9 + b"\x01"),
         ("number missing", b"\x02\x00\x00\x02"),
         ("number cut", b"\x01\x00\x82"),
         ("bytes after a list", b"\x01\x00\x02\x00"),
@@ -511,6 +511,8 @@ def _refused_lists():
         ("unfinished bytes after a list", b"\x01\x00\x02\x80"),
     ]:
         yield name, SPARSE, b"\x0a\x00" + body, bytes(40), 40
+    yield "varint of 65 bits", SPARSE, b"\x06\x00\x01\x00\x82" + b"\x80" * 8 + b"\x02", bytes(40), 40
+    yield "tail cut", SPARSE, b"\x06\x00\x00ab", bytes(15), 15
 
 
 def _refused_groups():
@@ -563,7 +565,7 @@ def _refused_calls():
         (DIFF, "diff"),
         (CAST, "cast"),
     ):
-        payload = frame(bytes(40)) if encoding == PATCH else equal
+        payload = frame(b"", declared=100, blocks=[run_block(0, 100)]) if encoding == PATCH else equal
         payload = {EXP: b"\x0a\x00\x01\x00", CAST: b"\x0a\x09\x00"}.get(encoding, payload)
         length = 100 if encoding == PATCH else 40
         yield f"base missing for {name}", encoding, payload, None, length
@@ -572,7 +574,7 @@ def _refused_calls():
             yield f"base too short for {name}", encoding, payload, bytes(39), 40
             yield f"base too long for {name}", encoding, payload, bytes(44), 40
     yield "base given for raw", RAW, b"abcd", b"abcd", 4
-    yield "base given for zstd", ZSTD, frame(bytes(40), blocks=[run_block(0, 40)]), bytes(40), 40
+    yield "base given for zstd", ZSTD, frame(b"", declared=40, blocks=[run_block(0, 40)]), bytes(40), 40
     yield "base given for solo", SOLO, equal, bytes(40), 40
 
 

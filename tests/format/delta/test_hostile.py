@@ -6,11 +6,13 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from modelreg.errors import FormatError
-from modelreg.format.delta import Encoding, WordType, decode, encode
+from modelreg.format.delta import Encoding, WordType, decode, encode, streams
 from tests.format.delta.test_vectors import FROZEN, VALID
 
 ROOT = Path(__file__).parents[3]
@@ -75,6 +77,26 @@ def test_wrong_base_of_the_right_length_is_refused_or_gives_other_bytes():
         encoded = encode(chunk, word, base)
         assert encoded.encoding.needs_base
         assert attempt(encoded.encoding, encoded.payload, other, len(chunk)) != chunk
+
+
+def test_base_beyond_2_mib_is_refused():
+    noise = random.Random(1).randbytes(1000)
+    encoded = encode(noise[1:], WordType.U8, noise)
+    assert encoded.encoding is Encoding.PATCH
+    with pytest.raises(FormatError):
+        decode(encoded.encoding, encoded.payload, bytes(2 << 20) + noise, 999)
+
+
+@pytest.mark.parametrize(("finished", "count"), [(False, 5), (True, 4)])
+def test_page_that_ends_early_is_refused(finished, count):
+    """The library promises both; should it break its word, the rest of the array would be uninitialised."""
+
+    class Chunk:
+        def read_page_into(self, *_):
+            return SimpleNamespace(finished=finished, n_processed=count), 0
+
+    with pytest.raises(FormatError):
+        streams._read_page(Chunk(), b"", np.empty(5, "i2"))
 
 
 def run_campaign(seconds, seed):

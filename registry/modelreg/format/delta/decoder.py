@@ -43,7 +43,7 @@ def _check(encoding: int, payload: Buffer, length: int) -> tuple[Encoding, memor
     if not 0 <= length <= MAX_CHUNK_BYTES:
         raise FormatError("chunk length", expected=f"at most {MAX_CHUNK_BYTES}", found=length)
     view = memoryview(payload).cast("B")
-    if len(view) > length or (length == 0 and known is not Encoding.RAW):
+    if len(view) > length:
         raise FormatError("payload", expected=f"at most {length} bytes", found=len(view))
     return known, view
 
@@ -97,9 +97,8 @@ def _read_head(payload: memoryview, length: int) -> tuple[WordType, int, int]:
     word, shift = WordType.parse(payload[0]), payload[1]
     if shift >= 8 * word.width:
         raise FormatError("shift", expected=f"less than {8 * word.width}", found=shift)
-    if length < word.width:
-        raise FormatError("chunk length", expected=f"a word of {word.width} bytes", found=length)
     tail = length % word.width
+    # This refuses chunks shorter than a word, too, for no payload is longer than its chunk.
     if len(payload) < HEAD_BYTES + tail:
         raise FormatError("payload", expected=f"{tail} bytes after the last word", found=len(payload))
     return word, shift, tail

@@ -58,14 +58,13 @@ def _read_starts(body: memoryview, word: WordType) -> tuple[Starts, int]:
     starts = [0]
     for _ in range(count - 1):
         step, at = unpack_varint(body, at, (1 << word.exponent_bits) - 1 - starts[-1])
-        if step == 0:
-            raise FormatError("groups", expected="rising exponents", found=f"{starts[-1]} twice")
         starts.append(starts[-1] + step)
     return starts, at
 
 
 def _read_groups(body: memoryview, at: int, sizes: _Places, out: Integers) -> None:
     for group in np.split(out, np.cumsum(sizes)[:-1]):
+        # A step of 0 ends here too.
         if not len(group):
             raise FormatError("group of exponents", expected="a word of the base in it", found="none")
         at = unpack_integers(body, at, group)

@@ -6,7 +6,6 @@ from modelreg.errors import FormatError
 
 __all__ = ["pack_frame", "unpack_frame"]
 
-_MAGIC = zstandard.MAGIC_NUMBER.to_bytes(4, "little")
 # A frame that is no single segment cannot declare a smaller window (RFC 8878, section 3.1.1.1.2).
 _LEAST_WINDOW = 1 << 10
 
@@ -24,26 +23,21 @@ def pack_frame(chunk: memoryview, base: memoryview, level: int) -> bytes:
 
 def unpack_frame(payload: memoryview, base: memoryview, length: int) -> bytes:
     """Decompress exactly one frame of exactly `length` bytes; what it declares is checked first."""
+    window = max(length, _LEAST_WINDOW)
     try:
-        _check_header(payload, length)
-        reader = zstandard.ZstdDecompressor(
-            dict_data=_prefix(base), max_window_size=max(length, _LEAST_WINDOW)
-        )
-        chunk = reader.decompress(payload, read_across_frames=False, allow_extra_data=False)
+        _check_header(payload, length, window)
+        reader = zstandard.ZstdDecompressor(dict_data=_prefix(base), max_window_size=window)
+        # The library compares the size with the declared one, and the dictionary id with the base's: 0.
+        return reader.decompress(payload, read_across_frames=False, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise FormatError("zstd frame", expected=f"{length} bytes", found=str(error)[:120]) from None
-    if len(chunk) != length:
-        raise FormatError("zstd frame", expected=f"{length} bytes", found=len(chunk))
-    return chunk
 
 
-def _check_header(payload: memoryview, length: int) -> None:
-    if payload[:4] != _MAGIC:
-        raise FormatError("zstd frame", expected=_MAGIC.hex(), found=payload[:4].hex())
+def _check_header(payload: memoryview, length: int, window: int) -> None:
     frame = zstandard.get_frame_parameters(payload)
     if frame.content_size != length:
         raise FormatError("size declared by the zstd frame", expected=length, found=frame.content_size)
-    if frame.window_size > max(length, _LEAST_WINDOW):
-        raise FormatError("window of the zstd frame", expected=f"at most {length}", found=frame.window_size)
-    if frame.dict_id or frame.has_checksum:
-        raise FormatError("zstd frame", expected="no dictionary id, no checksum", found="one of them")
+    if frame.window_size > window:
+        raise FormatError("window of the zstd frame", expected=f"at most {window}", found=frame.window_size)
+    if frame.has_checksum:
+        raise FormatError("zstd frame", expected="no checksum", found="one")

@@ -87,7 +87,7 @@ def _unpack_pcodec(payload: memoryview, at: int, out: Integers) -> int:
     return at + _read_page(chunk, page, out)
 
 
-def _read_page(chunk: Any, page: bytes, out: Integers) -> int:  # noqa: ANN401 - pcodec has no types
+def _read_page(chunk: Any, page: bytes, out: Integers) -> int:
     progress, used = chunk.read_page_into(page, len(out), out)
     if not progress.finished or progress.n_processed != len(out):
         raise FormatError("integer stream", expected=f"{len(out)} integers", found=progress.n_processed)
