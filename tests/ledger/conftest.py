@@ -10,6 +10,12 @@ from modelreg.ledger.rpc import EmbeddedRpc
 from tests.ledger.world import CHAIN_ID, KEYS, World, address_of
 
 
+@pytest.fixture(autouse=True)
+def no_second_chances_for_liars(monkeypatch, request):
+    if "node" not in request.keywords:
+        monkeypatch.setattr("modelreg.ledger.pinned._PAUSES", ())
+
+
 @pytest.fixture(scope="session")
 def chain_template(tmp_path_factory):
     directory = tmp_path_factory.mktemp("template")

@@ -209,6 +209,19 @@ def test_a_witness_of_another_chain_is_refused(history):
         world.reader(witnesses=[LyingRpc(world.rpc, eth_chainId=lambda *_: "0x1")]).at_head()
 
 
+def test_a_wrong_proof_is_asked_for_again_before_the_endpoint_is_blamed(history, monkeypatch):
+    monkeypatch.setattr("modelreg.ledger.pinned._PAUSES", (0.0, 0.0))
+    world, _, second, _ = history
+    wrong = []
+
+    def lie_twice(entries):
+        if len(wrong) < 2:
+            wrong.append(entries[0]["proof"].pop())
+
+    assert read(world, eth_getProof=in_proof(lie_twice)).release_id == second
+    assert len(wrong) == 2
+
+
 def test_reorg_while_reading_is_told_from_a_lie(history):
     world, _, _, _ = history
     asked = []

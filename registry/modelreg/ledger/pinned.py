@@ -1,7 +1,10 @@
 """Proven words of a contract's storage in one block. Specified in docs/spec/ledger.md, section 4."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from modelreg.errors import FormatError, UnreachableError, VerificationError
 from modelreg.ledger.header import Header, parse_header
@@ -13,6 +16,8 @@ __all__ = ["PinnedState", "fetch_header"]
 
 # Public endpoints refuse more than 1024 keys in one request.
 _KEYS_MAX = 256
+_PAUSES = (0.05, 0.2, 0.8)
+_T = TypeVar("_T")
 
 
 def fetch_header(rpc: Rpc, block: str | int) -> Header | None:
@@ -59,26 +64,34 @@ class PinnedState:
 
     def account_of(self, address: bytes) -> Account:
         """Any account in this block: its nonce, balance and code hash."""
-        answer = self._ask(address, ())
-        try:
-            return prove_account(self.header.state_root, address, _nodes(answer.get("accountProof")))
-        except VerificationError as error:
-            raise self._explained(error) from None
+        return self._patiently(lambda: self._account(address))
 
     def words(self, slots: Sequence[int]) -> list[int]:
         """The words in these storage slots, in their order; an absent one is 0."""
         found: list[int] = []
         for start in range(0, len(slots), _KEYS_MAX):
-            found += self._step(slots[start : start + _KEYS_MAX])
+            found += self._patiently(partial(self._words, slots[start : start + _KEYS_MAX]))
         return found
 
-    def _step(self, slots: Sequence[int]) -> list[int]:
+    def _account(self, address: bytes) -> Account:
+        nodes = _nodes(self._ask(address, ()).get("accountProof"))
+        return prove_account(self.header.state_root, address, nodes)
+
+    def _words(self, slots: Sequence[int]) -> list[int]:
         entries = self._ask(self._address, slots).get("storageProof")
+        if not isinstance(entries, list) or len(entries) != len(slots):
+            raise FormatError("state proof", expected=f"{len(slots)} storage proofs")
+        root = self.account.storage_root
+        return [_word(root, slot, _object(entry)) for slot, entry in zip(slots, entries, strict=True)]
+
+    def _patiently(self, step: Callable[[], _T]) -> _T:
+        """Take a step, again if its proof is wrong: anvil mixes two blocks' states while it mines one."""
+        for pause in _PAUSES:
+            with contextlib.suppress(VerificationError):
+                return step()
+            time.sleep(pause)
         try:
-            if not isinstance(entries, list) or len(entries) != len(slots):
-                raise FormatError("state proof", expected=f"{len(slots)} storage proofs")
-            root = self.account.storage_root
-            return [_word(root, slot, _object(entry)) for slot, entry in zip(slots, entries, strict=True)]
+            return step()
         except VerificationError as error:
             raise self._explained(error) from None
 
