@@ -139,7 +139,56 @@ def _paths():
     return lambda data: check_paths(data.decode("utf-8", "surrogateescape").split("\n")), seeds
 
 
-TARGETS = {"safetensors": _safetensors, "onnx": _onnx, "unsafe": _unsafe, "paths": _paths}
+def _canonical():
+    from modelreg.errors import FormatError
+    from modelreg.format import canonical
+    from tests.format.test_canonical import ours
+    from tests.reference.dagcbor import REFUSED, VALID, reference_decode, reference_encode
+
+    def target(data):
+        try:
+            expected = ours(reference_decode(data))
+        except ValueError:
+            expected = ValueError
+        try:
+            found = canonical.decode(data)
+        except FormatError:
+            found = ValueError
+        assert found == expected
+
+    return target, [*REFUSED.values(), *map(reference_encode, VALID.values())]
+
+
+def _car():
+    import io
+
+    from modelreg.errors import VerificationError
+    from modelreg.format.car import CarReader
+    from tests.reference.car import REFUSED, VALID, reference_read, reference_write
+
+    def target(data):
+        try:
+            expected = reference_read(data)
+        except ValueError:
+            expected = None
+        try:
+            reader = CarReader(io.BytesIO(data).read)
+            found = [*map(bytes, reader.roots)], [(bytes(cid), block) for cid, block in reader]
+        except VerificationError:
+            found = None
+        assert found == expected
+
+    return target, [*REFUSED.values(), *(reference_write(*value) for value in VALID.values())]
+
+
+TARGETS = {
+    "canonical": _canonical,
+    "car": _car,
+    "onnx": _onnx,
+    "paths": _paths,
+    "safetensors": _safetensors,
+    "unsafe": _unsafe,
+}
 
 
 def _peak_mb():

@@ -13,6 +13,7 @@ from modelreg.format import canonical
 from modelreg.format.block import MAX_BLOCK_BYTES, check_block
 from modelreg.format.cid import Cid, Codec
 from modelreg.format.digest import HashAlgorithm
+from tests.format.fuzzing import fuzz_in_subprocess
 from tests.reference.dagcbor import (
     REFUSED,
     VALID,
@@ -135,7 +136,6 @@ def test_arbitrary_bytes_are_refused_or_mean_what_the_reference_reads(block):
         {"\udfff": 0},
         ["a", "\udc80"],
     ],
-    ids=repr,
 )
 def test_what_has_no_encoding_is_refused(value):
     with pytest.raises(FormatError):
@@ -250,3 +250,8 @@ def test_block_is_checked_against_its_cid():
     large = bytes(MAX_BLOCK_BYTES + 1)
     with pytest.raises(FormatError, match="at most 1048576 bytes"):
         check_block(Cid.of(Codec.RAW, large, HashAlgorithm.BLAKE3_256), large)
+
+
+@pytest.mark.slow
+def test_fuzz_campaign():
+    fuzz_in_subprocess("canonical")

@@ -13,6 +13,7 @@ from modelreg.format.block import MAX_BLOCK_BYTES
 from modelreg.format.car import MAX_ROOTS, CarReader, write_car
 from modelreg.format.cid import Cid, Codec
 from modelreg.format.digest import HashAlgorithm
+from tests.format.fuzzing import fuzz_in_subprocess
 from tests.reference.car import REFUSED, VALID, VECTORS, documents, reference_read, reference_write, render
 from tests.reference.dagcbor import Link
 
@@ -143,3 +144,8 @@ class Endless:
             piece = self.waiting.read(most)
         self.given += len(piece)
         return piece
+
+
+@pytest.mark.slow
+def test_fuzz_campaign():
+    fuzz_in_subprocess("car")
