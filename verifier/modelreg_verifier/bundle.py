@@ -16,6 +16,7 @@ from modelreg.format.block import MAX_BLOCK_BYTES
 from modelreg.format.car import CarReader, write_car
 from modelreg.format.cid import Cid, Codec
 from modelreg.format.digest import HashAlgorithm
+from modelreg.format.json_depth import require_shallow
 from modelreg.format.manifest_blocks import read_manifest
 from modelreg.format.release import Release
 from modelreg.ledger.rpc import Rpc
@@ -154,9 +155,10 @@ def _question(method: str, params: Sequence[Any]) -> str:
 
 
 def _answers(evidence: bytes) -> dict[str, Any]:
+    require_shallow(evidence, "evidence of a bundle")
     try:
         answers = json.loads(evidence)
-    except (ValueError, RecursionError):
+    except ValueError:
         answers = None
     if not isinstance(answers, dict) or len(answers) > _ANSWERS:
         raise FormatError("evidence of a bundle", expected="a JSON object of answers", found="something else")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from modelreg.errors import FormatError, ModelregError, NotFoundError
 from modelreg.format.cid import Cid, Codec
+from modelreg.format.json_depth import require_shallow
 from modelreg.format.names import ReleaseId
 from modelreg.store.files import os_errors, read_regular, replace_file
 from modelreg.store.lock import file_lock
@@ -94,6 +95,7 @@ class InstalledBlocks:
 def _read(file: Path) -> Copy:
     with os_errors(f"no record {file}"):
         raw = read_regular(file, _MAX_BYTES)
+    require_shallow(raw, f"record {file}")
     try:
         fields = json.loads(raw)
         return Copy(**{**fields, "only": tuple(fields["only"])})
