@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from modelreg.config import Config, read_config
-from modelreg.errors import InputError, ModelregError
+from modelreg.errors import InputError, ModelregError, UnreachableError
+from modelreg.format.cid import Cid
 from modelreg.format.selection import select_rows
 from modelreg.ledger.reader import Reader
 from modelreg.ledger.rpc import EmbeddedRpc, Rpc
@@ -117,8 +118,26 @@ class Home:
         return self.config.key
 
 
+class _AbsentPeer:
+    """A peer whose store cannot be opened; what is not to be had elsewhere fails with the reason."""
+
+    def __init__(self, name: str, error: ModelregError) -> None:
+        self.name = name
+        self._error = error
+
+    def get(self, cid: Cid) -> bytes:
+        hint = "bring it back, or take it out of the peers in config.toml"
+        raise UnreachableError(f"block {cid} of {self.name}", found=self._error.what, hint=hint)
+
+    def has(self, cid: Cid) -> bool:  # noqa: ARG002  of the protocol
+        return False
+
+
 def _peer_sources(peer: Path) -> list[BlockSource]:
-    store = LocalStore(peer / "store", readonly=True)
+    try:
+        store = LocalStore(peer / "store", readonly=True)
+    except ModelregError as error:
+        return [_AbsentPeer(f"peer {peer}", error)]
     copies = _copies_of(Installed(peer / "installed"), store)
     return [store, InstalledBlocks(f"copies of {peer}", copies)]
 

@@ -110,8 +110,11 @@ def _pins(session: Session) -> str:
 
 
 def _peers(session: Session) -> str:
+    from modelreg.store.local import LocalStore
+
     peers = session.home.config.peers
-    session.home.blocks  # noqa: B018  opens every peer
+    for peer in peers:
+        LocalStore(peer / "store", readonly=True)
     return ", ".join(map(str, peers)) or "none"
 
 

@@ -1,8 +1,10 @@
 """What the commands share: the home, the ledger and the key, each opened when a command asks for it."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from modelreg.ledger.view import View
     from modelreg.ledger.writer import Writer
 
-__all__ = ["MODEL", "REFERENCE", "Session", "pass_session"]
+__all__ = ["MODEL", "REFERENCE", "Session", "located", "pass_session"]
 
 
 class Session:
@@ -58,6 +60,9 @@ class Session:
 
         settings = self.home.config.chain
         policy = HeadPolicy(replaceable=settings.replaceable, max_age=settings.max_age)
+        if settings.max_age is None:
+            # Where blocks come on demand, a second that saw many of them leaves times ahead of the clock.
+            policy = replace(policy, max_ahead=None)
         with self.home.reader() as reader:
             yield open_trusted(reader, self.home.trusted_head, policy)
 
@@ -91,6 +96,13 @@ class Session:
 
 
 pass_session = click.make_pass_decorator(Session)
+
+
+def located(path: Path) -> Path:
+    """An absolute path without links and dots before its name, as the records of copies have it."""
+    if path.name in ("", ".."):
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 class _ModelType(click.ParamType[ModelName]):

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelreg.errors import InputError, VerificationError
+from modelreg.errors import InputError, UnreachableError, VerificationError
 from modelreg.format.names import AtBranch, AtChannel, Reference
-from modelreg_cli.output import human_bytes
-from modelreg_cli.session import REFERENCE, Session, pass_session
+from modelreg_cli.output import human_bytes, printable
+from modelreg_cli.session import REFERENCE, Session, located, pass_session
 
 if TYPE_CHECKING:
     from modelreg.format.manifest import Manifest
     from modelreg.format.names import ModelName
     from modelreg.format.release import Release
+    from modelreg.home import Home
     from modelreg.ledger.view import View
+    from modelreg.store.installed import Copy
 
 __all__ = ["sync_command"]
 
@@ -46,11 +48,16 @@ def sync_command(
         raise InputError("nothing to follow", expected="a channel or a branch", found=reference)
     last = None
     while True:
-        with session.ledger() as view:
-            release = view.resolve(reference)
-            if release.release_id != last:
-                _sync(session, view, release, reference, to, only)
-                last = release.release_id
+        try:
+            with session.ledger() as view:
+                release = view.resolve(reference)
+                if release.release_id != last:
+                    _sync(session, view, release, reference, to, only)
+                    last = release.release_id
+        except UnreachableError as error:
+            if last is None or not follow:
+                raise
+            session.output.remark(f"warning: {printable(str(error))}; trying again")
         if not follow:
             return
         time.sleep(every)
@@ -65,34 +72,46 @@ def _sync(
     only: tuple[str, ...],
 ) -> None:
     from modelreg.format.selection import select_rows
+    from modelreg.home import Home
     from modelreg.store.installed import Copy
     from modelreg.store.plaintext import Plaintext
     from modelreg_verifier.fetch import FetchingSource
     from modelreg_verifier.release import read_release
     from modelreg_verifier.sync import copy_release
 
-    home = session.home
+    # A home anew each time: while we follow, copies and peers come and go.
+    home = Home(session.root)
     name = _checked_name(session, view, release)
-    target = (to or home.models / name.namespace / name.name / str(release.version)).absolute()
-    _check_target(session, target)
+    target = located(to or home.models / name.namespace / name.name / str(release.version))
+    _check_target(home, target)
+    copy = Copy(str(target), str(reference), str(release.release_id), str(release.manifest_cid), only)
     source = FetchingSource(home.store, home.blocks)
     with home.store_lock.shared():
         manifest = read_release(release, Plaintext(source))
         rows = select_rows(manifest, only) if only else None
         with session.output.progress("sync", _bytes(manifest, rows)) as progress:
-            copied = copy_release(manifest, target, source, home.local_plaintext, rows, progress)
-        pinned = str(release.release_id)
-        home.pins.add(pinned, release.manifest_cid)
-        copy = Copy(str(target), str(reference), pinned, str(release.manifest_cid), tuple(only))
-        home.installed.add(copy)
+            copied = copy_release(
+                manifest,
+                target,
+                source,
+                home.local_plaintext,
+                rows,
+                note=lambda: _note(home, copy),
+                progress=progress,
+            )
     document = {
-        "release_id": pinned,
+        "release_id": copy.release,
         "content_root": "0x" + release.content_root.hex(),
         "path": str(target),
         "bytes": {"full": manifest.size, "fetched": source.fetched_bytes},
         "chunks": {"total": copied.total, "fetched": copied.fetched, "reused": copied.reused},
     }
     session.output.result(document, _text(name, release, document))
+
+
+def _note(home: "Home", copy: "Copy") -> None:
+    home.pins.add(copy.release, copy.manifest_cid)
+    home.installed.add(copy)
 
 
 def _checked_name(session: Session, view: "View", release: "Release") -> "ModelName":
@@ -108,9 +127,9 @@ def _checked_name(session: Session, view: "View", release: "Release") -> "ModelN
     return name
 
 
-def _check_target(session: Session, target: Path) -> None:
+def _check_target(home: "Home", target: Path) -> None:
     """Never replace a directory that modelreg did not write."""
-    if target.is_dir() and any(target.iterdir()) and session.home.installed.at(target) is None:
+    if target.is_dir() and any(target.iterdir()) and home.installed.at(target) is None:
         raise InputError(
             f"{target} holds other files",
             expected="a directory that is empty, or that sync wrote",

@@ -10,7 +10,7 @@ import click
 from modelreg.errors import InputError, NotFoundError, VerificationError
 from modelreg.format.names import AtRelease, Reference, parse_reference
 from modelreg_cli.output import human_bytes, printable
-from modelreg_cli.session import REFERENCE, Session, pass_session
+from modelreg_cli.session import REFERENCE, Session, located, pass_session
 
 if TYPE_CHECKING:
     from modelreg.format.manifest import Manifest
@@ -81,7 +81,7 @@ def verify_command(
 
 
 def _from_record(session: Session, directory: Path) -> tuple[Reference, tuple[str, ...]]:
-    copy = session.home.installed.at(directory.absolute())
+    copy = session.home.installed.at(located(directory))
     if copy is None:
         if not directory.exists():
             raise NotFoundError(f"nothing at {directory}")

@@ -71,15 +71,19 @@ def world(tmp_path, models, _published_home):
 
 @pytest.fixture
 def serving():
-    """Serves the chains of homes over HTTP until the test ends; called with a home, returns the URL."""
+    """Serves chains over HTTP until the test ends; gives the URL and a function that stops it."""
     servers = []
 
-    def serve(home):
-        servers.append(start(home, "chain", "serve", "--port", 0, stderr=None))
-        return servers[-1].stdout.readline().strip()
+    def serve(home, port=0):
+        server = start(home, "chain", "serve", "--port", port, stderr=None)
+        servers.append(server)
+        return server.stdout.readline().strip(), lambda: stop(server)
+
+    def stop(server):
+        server.terminate()
+        server.wait(timeout=30)
 
     yield serve
     for server in servers:
-        server.terminate()
-        server.wait(timeout=30)
+        stop(server)
         server.stdout.close()

@@ -256,7 +256,7 @@ def test_needs_the_blocks_of_the_parent(world, models):
 
 
 def test_asks_before_it_claims_a_namespace_on_a_foreign_chain(world, models, serving):
-    url = serving(world.publisher)
+    url, _ = serving(world.publisher)
     home = world.publisher.parent / "far"
     done(home, "init", "--rpc-url", url)
     options = ("--model", "far/tiny", "--version", "1.0.0")

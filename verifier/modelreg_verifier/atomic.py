@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -20,12 +21,19 @@ def replace_directory(staging: Path, target: Path) -> None:
     With renameat2(2) and RENAME_EXCHANGE a reader of `target` sees the old tree or the new one, never a mix;
     file systems that lack it get two renames.
     """
-    if target.exists():
+    if not target.exists():
+        staging.rename(target)
+        sync_directory(target.parent)
+        return
+    old = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        # Whoever finds the old tree under the staging directory's name waits for this lock until it is gone.
+        fcntl.flock(old, fcntl.LOCK_EX)
         _exchange(staging, target)
         sync_directory(target.parent)
         shutil.rmtree(staging)
-    else:
-        staging.rename(target)
+    finally:
+        os.close(old)
     sync_directory(target.parent)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelreg.errors import InputError
-from modelreg.format.delta import Encoding
+from modelreg.format.cid import Cid
 from modelreg.format.digest import Digest
 from modelreg.format.manifest import Manifest
 from modelreg.format.selection import PARTIAL_SUFFIX
@@ -25,6 +25,8 @@ from modelreg_verifier.atomic import replace_directory
 from modelreg_verifier.fetch import FetchingSource
 
 __all__ = ["Copied", "copy_release"]
+
+_SYNCED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ def copy_release(
     source: FetchingSource,
     local: LocalPlaintext,
     rows: frozenset[int] | None = None,
+    *,
+    note: Callable[[], None] = lambda: None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Copied:
     """Write the files of a release to `target`, whole or not at all.
@@ -56,6 +60,8 @@ def copy_release(
         source: where blocks come from.
         local: plaintext on this machine that chunks may be taken from.
         rows: the chunk rows to copy, if not all; their files are named `*.partial`.
+        note: called when every byte is checked and durable, just before the copy appears, so that a copy
+            which appears is always noted.
         progress: told the bytes done since the last call.
 
     Raises:
@@ -64,26 +70,32 @@ def copy_release(
         NotPermittedError: the target cannot be written.
     """
     wanted = sorted(rows) if rows is not None else range(len(manifest.chunks))
-    source.in_files = frozenset(
-        payload.block
-        for payload, encoding in (
-            (manifest.chunks[row].payload, manifest.chunks[row].encoding) for row in wanted
-        )
-        if payload is not None and encoding == Encoding.RAW and payload.offset == 0
-    )
+    source.in_files = _lie_in_files(manifest, wanted)
     suffix = "" if rows is None else PARTIAL_SUFFIX
+    reused = 0
     with os_errors(f"cannot write {target}"), _staging(target) as staging:
         copier = _Copier(manifest, staging, suffix, Plaintext(source, local), local)
-        _remove_others(staging, set(copier.paths(wanted)))
-        reused = 0
-        for number in range(len(manifest.files)):
-            file_rows = [row for row in copier.rows_of(number) if rows is None or row in rows]
-            if file_rows:
-                reused += copier.copy_file(number, file_rows, progress)
+        copier.prepare(wanted)
+        for row, was_here in zip(
+            wanted, map_ordered(copier.place, wanted, workers=worker_count()), strict=True
+        ):
+            reused += was_here
+            progress(manifest.chunks[row].length)
         source.flush()
         _sync_tree(staging)
+        note()
         replace_directory(staging, target)
     return Copied(len(wanted), reused)
+
+
+def _lie_in_files(manifest: Manifest, rows: Sequence[int]) -> frozenset[Cid]:
+    """The blocks that are the plaintext of a chunk."""
+    chunks = (manifest.chunks[row] for row in rows)
+    return frozenset(
+        chunk.payload.block
+        for chunk in chunks
+        if chunk.payload is not None and chunk.payload.block.digest.value == chunk.digest
+    )
 
 
 class _Copier:
@@ -92,51 +104,47 @@ class _Copier:
     ) -> None:
         self._manifest = manifest
         self._staging = staging
-        self._suffix = suffix
+        self._paths = [staging / (file.path + suffix) for file in manifest.files]
         self._plaintext = plaintext
         self._local = local
+        self._staged: set[int] = set()
 
-    def rows_of(self, number: int) -> range:
-        first = self._manifest.first_chunks
-        return range(first[number], first[number + 1])
+    def prepare(self, rows: Sequence[int]) -> None:
+        """Make the files that hold the rows, all zeros unless they were staged before, and no others."""
+        numbers = {self._manifest.file_of(row) for row in rows}
+        _remove_others(self._staging, {self._paths[number] for number in numbers})
+        self._staged = {number for number in numbers if self._paths[number].exists()}
+        for number in numbers:
+            self._paths[number].parent.mkdir(parents=True, exist_ok=True)
+            with _opened(self._paths[number]) as descriptor:
+                os.ftruncate(descriptor, self._manifest.files[number].size)
 
-    def path(self, number: int) -> Path:
-        return self._staging / (self._manifest.files[number].path + self._suffix)
-
-    def paths(self, rows: Sequence[int]) -> Iterator[Path]:
-        return (self.path(number) for number in {self._manifest.file_of(row) for row in rows})
-
-    def copy_file(self, number: int, rows: Sequence[int], progress: Callable[[int], None]) -> int:
-        """Write one file's rows; returns how many were on this machine already."""
-        path = self.path(number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-        try:
-            staged = os.fstat(descriptor).st_size > 0
-            os.ftruncate(descriptor, self._manifest.files[number].size)
-
-            def place(row: int) -> bool:
-                reused = self._place(descriptor, row, staged=staged)
-                progress(self._manifest.chunks[row].length)
-                return reused
-
-            reused = sum(map_ordered(place, rows, workers=worker_count()))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return reused
-
-    def _place(self, descriptor: int, row: int, *, staged: bool) -> bool:
+    def place(self, row: int) -> bool:
+        """Write a chunk to its place; says whether it was on this machine already."""
         chunk, offset = self._manifest.chunks[row], self._manifest.offsets[row]
         digest = Digest(self._manifest.algorithm, chunk.digest)
-        if staged and digest.algorithm.digest(os.pread(descriptor, chunk.length, offset)) == digest:
-            return True
-        data = self._local.read(digest)
-        reused = data is not None
-        if data is None:
-            data = self._plaintext.chunk(self._manifest, row)
-        os.pwrite(descriptor, data, offset)
-        return reused
+        number = self._manifest.file_of(row)
+        with _opened(self._paths[number]) as descriptor:
+            if number in self._staged and _holds(descriptor, chunk.length, offset, digest):
+                return True
+            here = self._local.read(digest)
+            data = self._plaintext.chunk(self._manifest, row) if here is None else here
+            os.pwrite(descriptor, data, offset)
+        return here is not None
+
+
+def _holds(descriptor: int, length: int, offset: int, digest: Digest) -> bool:
+    return digest.algorithm.digest(os.pread(descriptor, length, offset)) == digest
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A file of the staging directory; one descriptor at a time, for a release may have many files."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -182,5 +190,14 @@ def _remove_others(staging: Path, wanted: set[Path]) -> None:
 
 
 def _sync_tree(staging: Path) -> None:
+    """Make files and names durable; many at once, so that a journal commits them together."""
+    paths = [Path(directory) / name for directory, _, names in os.walk(staging) for name in names]
+    for _ in map_ordered(_sync_file, paths, workers=_SYNCED_AT_ONCE):
+        pass
     for directory, _, _ in os.walk(staging):
         sync_directory(directory)
+
+
+def _sync_file(path: Path) -> None:
+    with _opened(path) as descriptor:
+        os.fsync(descriptor)

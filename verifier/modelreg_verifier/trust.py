@@ -94,7 +94,7 @@ def _update(state: Path, advance: Callable[[TrustedHead | None], TrustedHead | N
 def _read(state: Path) -> TrustedHead | None:
     try:
         with os_errors(f"cannot read {state}"):
-            return TrustedHead.from_json(read_regular(state, _MAX_BYTES).decode())
+            return TrustedHead.from_json(read_regular(state, _MAX_BYTES).decode("utf-8", "replace"))
     except NotFoundError:
         return None
 
