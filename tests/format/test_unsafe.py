@@ -98,7 +98,7 @@ PICKLES = {
 PICKLES |= {
     "by_hand": b"cos\nsystem\n(S'echo'\ntR.",
     "by_hand_inst": b"(S'echo'\nios\nsystem\n.",
-    "without_protocol": pickle.dumps(Command(), 4)[11:],
+    "without_protocol": pickle.dumps(Command(), 4)[11:] + bytes(9),
     "without_stop": b"cos\nsystem\n(S'echo'\ntR",
     "with_bytes_behind": b"cos\nsystem\n(S'echo'\ntR." + bytes(1000),
     "longer_than_the_head": pickle.dumps(list(range(200_000)), 4),
