@@ -5,6 +5,7 @@ usage: python -m tests.chain.crash_worker CHAIN NAME
 
 import sys
 
+import modelreg.chain.execution  # noqa: F401  before "ready", not within the first transaction
 from modelreg.chain import RpcError, open_chain
 from tests.chain.backends import Node, account
 
