@@ -44,10 +44,12 @@ def test_existing_chain_is_not_overwritten(path):
 def test_foreign_database_is_refused(tmp_path):
     path = tmp_path / "other.sqlite"
     change(path, "CREATE TABLE mine (x)")
+    before = path.read_bytes()
     with pytest.raises(FormatError, match="not a chain"):
         open_chain(path)
     with pytest.raises(FormatError, match="another database"):
         create(path, chain_id=1, alloc={}, timestamp=1)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database at all" * 100, b"\0" * 8192])

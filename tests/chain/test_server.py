@@ -14,7 +14,7 @@ import pytest
 
 from modelreg.chain import jsonrpc, open_chain, server
 from modelreg.chain.replay import replay
-from modelreg.errors import UnreachableError
+from modelreg.errors import InputError, UnreachableError
 from tests.chain.backends import Node, http_request, post, served
 from tests.chain.programs import FOREVER, assemble, creation
 
@@ -259,6 +259,18 @@ def test_damage_is_told_without_the_path(url, chain, path):
     chain.close()
     message = ask(url, call("eth_blockNumber"))["error"]["message"]
     assert message == "internal error: the chain <chain> is closed"
+
+
+def test_strangers_cannot_write(chain, path):
+    for host in ("0.0.0.0", "::", "192.0.2.1", "node.example"):
+        with pytest.raises(InputError, match="cannot serve"):
+            server.ChainServer(chain, host=host)
+    node = Node(chain.request, kind="embedded")
+    tx = node.sign(node.alice, to=node.bob.address)
+    with open_chain(path, readonly=True) as reader, served(reader) as address:
+        error = ask(address, call("eth_sendRawTransaction", [tx]))["error"]
+        assert error == {"code": -32000, "message": "the chain <chain> is open for reading only"}
+        assert ask(address, call("eth_blockNumber"))["result"] == "0x0"
 
 
 def test_taken_port_is_one_clear_error(chain, url):

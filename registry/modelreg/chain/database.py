@@ -147,6 +147,7 @@ def initialise(path: Path) -> Iterator[sqlite3.Connection]:
     with translated(path):
         connection = _open(path, "mode=rwc")
         try:
+            _refuse_existing(connection, path)  # before anything is changed, and again under the lock
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA journal_mode=WAL")
             with _transaction(connection, "EXCLUSIVE"):

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 
 from modelreg.chain.chain import Chain
 from modelreg.chain.render import Json
-from modelreg.chain.rpcerror import INVALID_PARAMS, INVALID_REQUEST, LIMIT_EXCEEDED, PARSE_ERROR, RpcError
-from modelreg.errors import ModelregError
+from modelreg.chain.rpcerror import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    LIMIT_EXCEEDED,
+    PARSE_ERROR,
+    SERVER_ERROR,
+    RpcError,
+)
+from modelreg.errors import ModelregError, NotPermittedError
 
 __all__ = ["MAX_BODY", "answer"]
 
@@ -56,15 +63,21 @@ def _error(code: int, message: str, data: str | None = None) -> dict[str, Json]:
     return {"error": error if data is None else {**error, "data": data}}
 
 
+def _without_path(chain: Chain, error: ModelregError) -> str:
+    return error.what.replace(str(chain.path), "<chain>")
+
+
 def _guarded(chain: Chain, run: Callable[[], Json]) -> dict[str, Json]:
     """The result or the error; nothing that a request causes may end the server."""
     try:
         return {"result": run()}
     except RpcError as error:
         return _error(error.code, error.message, error.data)
+    except NotPermittedError as error:
+        return _error(SERVER_ERROR, _without_path(chain, error))
     except ModelregError as error:
         _LOG.error("request failed: %s", error)
-        return _error(_INTERNAL_ERROR, "internal error: " + error.what.replace(str(chain.path), "<chain>"))
+        return _error(_INTERNAL_ERROR, "internal error: " + _without_path(chain, error))
     except Exception:  # noqa: BLE001  a server that falls over is worse; the log has the trace
         _LOG.exception("request failed")
         return _error(_INTERNAL_ERROR, "internal error")

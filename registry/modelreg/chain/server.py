@@ -15,7 +15,7 @@ from aiohttp import web
 
 from modelreg.chain.chain import Chain
 from modelreg.chain.jsonrpc import MAX_BODY, answer
-from modelreg.errors import UnreachableError
+from modelreg.errors import InputError, UnreachableError
 
 __all__ = ["ChainServer", "serve"]
 
@@ -44,6 +44,10 @@ def _is_address(host: str) -> bool:
     return True
 
 
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
 def _host_name(header: str) -> str:
     """The Host header without its port."""
     if header.startswith("["):
@@ -59,11 +63,18 @@ class ChainServer:
         host: the interface to listen on.
         port: 0 lets the system choose.
         allowed_hosts: names besides `localhost` under which clients may address the server.
+
+    Raises:
+        InputError: strangers could reach a chain that is open for writing, where sending costs nothing.
     """
 
     def __init__(
         self, chain: Chain, *, host: str = "127.0.0.1", port: int = 8545, allowed_hosts: Iterable[str] = ()
     ) -> None:
+        if not (chain.readonly or _is_loopback(host)):
+            raise InputError(
+                f"cannot serve on {host}", expected="the loopback interface, or a chain open for reading only"
+            )
         self._chain = chain
         self._host, self._port = host, port
         self._names = {"localhost", *(name.lower() for name in allowed_hosts)}
