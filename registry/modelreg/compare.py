@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from modelreg.format.manifest import Manifest
-from modelreg.format.tensors import Tensor
+from modelreg.format.manifest import FileEntry, Manifest
+from modelreg.format.tensors import FileFormat, Tensor
 
 __all__ = ["Difference", "ReadRange", "compare"]
 
@@ -18,8 +18,9 @@ _PIECE_BYTES = 512 << 10
 class Difference:
     """One tensor, or the bytes of a file without tensors, that two releases do not have in common.
 
-    `change` is `added`, `removed`, `retyped` (another element type or shape) or `changed`; `elements` and
-    `changed` count words of the tensor's type, bytes for files without tensors.
+    `change` is `added`, `removed`, `retyped` (another element type or shape), `changed`, or `renamed` for a
+    file that had the path `was`; `elements` and `changed` count words of the tensor's type, bytes for files
+    without tensors.
     """
 
     path: str
@@ -27,6 +28,7 @@ class Difference:
     change: str
     elements: int
     changed: int
+    was: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,16 @@ class _Part:
 def compare(old: Manifest, read_old: ReadRange, new: Manifest, read_new: ReadRange) -> Iterator[Difference]:
     """List the differences, in the order of the new release, what was removed last.
 
-    Tensors whose chunks are equal are not read.
+    Tensors whose chunks are equal are not read. A file is compared with the one of the same path or, where
+    both releases have just one file of a format, with that.
     """
-    before = {(part.path, part.name): part for part in _parts(old)}
+    renamed = _renamed(old, new)
+    for path, file in renamed.items():
+        yield Difference(file.path, "", "renamed", file.size, 0, was=path)
+    before = {
+        (renamed[part.path].path if part.path in renamed else part.path, part.name): part
+        for part in _parts(old)
+    }
     after = {(part.path, part.name): part for part in _parts(new)}
     for key, part in after.items():
         elements = part.length // part.word_bytes
@@ -64,6 +73,16 @@ def compare(old: Manifest, read_old: ReadRange, new: Manifest, read_new: ReadRan
         if key not in after:
             elements = part.length // part.word_bytes
             yield Difference(part.path, part.name, "removed", elements, elements)
+
+
+def _renamed(old: Manifest, new: Manifest) -> dict[str, FileEntry]:
+    """The files that have another path now, by their old path."""
+    pairs = {}
+    for kind in FileFormat:
+        befores, afters = ([f for f in release.files if f.format is kind] for release in (old, new))
+        if len(befores) == len(afters) == 1 and befores[0].path != afters[0].path:
+            pairs[befores[0].path] = afters[0]
+    return pairs
 
 
 def _parts(manifest: Manifest) -> Iterator[_Part]:

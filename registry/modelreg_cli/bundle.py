@@ -1,12 +1,18 @@
 """`bundle`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from modelreg.errors import ConflictError
 from modelreg.format.names import AtRelease, Reference
 from modelreg_cli.output import human_bytes
 from modelreg_cli.session import REFERENCE, Session, pass_session
+
+if TYPE_CHECKING:
+    from modelreg.format.cid import Cid
+    from modelreg_verifier.bundle import Bundle
 
 __all__ = ["bundle_command"]
 
@@ -22,27 +28,43 @@ def bundle_command(session: Session, reference: Reference, file: Path) -> None:
     verifier trusts.
     """
     from modelreg.ledger.reader import Reader
-    from modelreg.store.files import os_errors
-    from modelreg_verifier.bundle import Bundle, RecordingRpc, manifest_blocks, write_bundle
+    from modelreg_verifier.bundle import Bundle, RecordingRpc, manifest_blocks
 
+    if file.exists():
+        raise ConflictError(f"{file} exists", hint="remove it, or name another file")
     home = session.home
     with session.ledger() as view:
-        release_id = view.resolve(reference).release_id
+        number, release_id = view.header.number, view.resolve(reference).release_id
     chain = home.config.chain
     with home.rpc() as rpc:
         recorder = RecordingRpc(rpc)
-        view = Reader(recorder, chain.contract, chain.chain_id).at_head()
+        view = Reader(recorder, chain.contract, chain.chain_id).at_block(number)
+        # Both questions: whoever verifies may ask for the release by this name or by its id.
+        view.resolve(reference)
         release = view.resolve(AtRelease(release_id))
     blocks = manifest_blocks(release, home.blocks)
-    bundle = Bundle(chain.chain_id, chain.contract, str(release_id), recorder.answers, blocks)
-    with os_errors(f"cannot write {file}"), file.open("xb") as opened:
-        write_bundle(opened, bundle, release.manifest_cid)
+    bundle = Bundle(chain.chain_id, chain.contract, number, release_id, recorder.answers, blocks)
+    _write(file, bundle, release.manifest_cid)
     document = {
         "release_id": str(release_id),
         "file": str(file),
         "bytes": file.stat().st_size,
-        "block": view.header.number,
+        "block": number,
         "hash": "0x" + view.header.hash.hex(),
     }
     text = f"wrote {human_bytes(file.stat().st_size)} to {file}; trust block {document['hash']} to use it"
     session.output.result(document, text)
+
+
+def _write(file: Path, bundle: "Bundle", manifest: "Cid") -> None:
+    from modelreg.store.files import os_errors
+    from modelreg_verifier.bundle import write_bundle
+
+    part = file.with_name(f".{file.name}.part")
+    with os_errors(f"cannot write {file}"):
+        try:
+            with part.open("wb") as opened:
+                write_bundle(opened, bundle, manifest)
+            part.rename(file)
+        finally:
+            part.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ def diff_command(session: Session, old: Reference, new: Reference) -> None:
             "path": d.path,
             "tensor": d.name or None,
             "change": d.change,
+            "was": d.was,
             "elements": d.elements,
             "changed": d.changed,
         }
@@ -47,6 +48,8 @@ def diff_command(session: Session, old: Reference, new: Reference) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     name = printable(f"{row['path']}  {row['tensor'] or ''}".rstrip())
+    if row["change"] == "renamed":
+        return f"renamed  {name}, was {printable(row['was'])}"
     if row["change"] != "changed":
         return f"{row['change']:8} {name}"
     return f"{row['change']:8} {name}  {row['changed']} of {row['elements']} ({_share(row)})"

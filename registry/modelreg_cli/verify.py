@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelreg.errors import InputError, NotFoundError, VerificationError
-from modelreg.format.names import AtRelease, Reference, parse_reference
+from modelreg.format.names import AtRelease, Reference
 from modelreg_cli.output import human_bytes, printable
 from modelreg_cli.session import REFERENCE, Session, located, pass_session
 
@@ -52,6 +52,8 @@ def verify_command(
     if reference is None and offline is None:
         reference, only = _from_record(session, directory)
     with _evidence(session, reference, offline, block) as (release, manifest):
+        if release.yanked:
+            session.output.remark(f"warning: {release.release_id} was yanked")
         rows = select_rows(manifest, only) if only else None
         total = manifest.size if rows is None else sum(manifest.chunks[row].length for row in rows)
         with session.output.progress("verify", total) as progress:
@@ -118,7 +120,7 @@ def _offline(
 
     with os_errors(f"cannot read the bundle {path}"), path.open("rb") as file:
         bundle = read_bundle(file)
-    view = Reader(ReplayingRpc(bundle.answers), bundle.contract, bundle.chain_id).at_head()
-    require_known_block(view.header, session.root / "trusted-head.json", block)
-    release = view.resolve(reference or parse_reference(bundle.reference))
+    view = Reader(ReplayingRpc(bundle.answers), bundle.contract, bundle.chain_id).at_block(bundle.block)
+    require_known_block(view.header, bundle.contract, session.root / "trusted-head.json", block)
+    release = view.resolve(reference or AtRelease(bundle.release))
     return release, read_release(release, Plaintext(bundle))

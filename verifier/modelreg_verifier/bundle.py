@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from modelreg.errors import FormatError, NotFoundError, UnreachableError
+from modelreg.errors import FormatError, InputError, NotFoundError, UnreachableError
 from modelreg.format import canonical, schema
 from modelreg.format.block import MAX_BLOCK_BYTES
 from modelreg.format.car import CarReader, write_car
@@ -18,6 +18,7 @@ from modelreg.format.cid import Cid, Codec
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.json_depth import require_shallow
 from modelreg.format.manifest_blocks import read_manifest
+from modelreg.format.names import ReleaseId
 from modelreg.format.release import Release
 from modelreg.ledger.rpc import Rpc
 from modelreg.store.base import BlockSource
@@ -67,11 +68,12 @@ class ReplayingRpc:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle's content: the chain and contract (20 bytes), the answers, and the manifest's blocks."""
+    """A bundle's content: chain, contract (20 bytes) and block number, answers, and the manifest's blocks."""
 
     chain_id: int
     contract: bytes
-    reference: str
+    block: int
+    release: ReleaseId
     answers: dict[str, Any]
     blocks: dict[Cid, bytes]
 
@@ -113,7 +115,8 @@ def write_bundle(file: BinaryIO, bundle: Bundle, manifest: Cid) -> None:
             "kind": _KIND,
             "chain": bundle.chain_id,
             "contract": bundle.contract,
-            "reference": bundle.reference,
+            "block": bundle.block,
+            "reference": str(bundle.release),
             "evidence": [cid for cid, _ in leaves],
             "manifest": manifest,
         }
@@ -139,19 +142,26 @@ def read_bundle(file: BinaryIO) -> Bundle:
             raise FormatError("bundle", expected=f"at most {_MAX_BYTES} bytes", found="more")
     if len(car.roots) != 1 or car.roots[0] not in held:
         raise FormatError("bundle", expected="a CAR file with its one root", found=f"{len(car.roots)} roots")
-    names = ("chain", "contract", "reference", "evidence", "manifest")
-    chain, contract, reference, evidence, _ = schema.fields(
+    names = ("chain", "contract", "block", "reference", "evidence", "manifest")
+    chain, contract, block, reference, evidence, _ = schema.fields(
         canonical.decode(held[car.roots[0]]), _KIND, names
     )
     if not isinstance(contract, bytes) or len(contract) != 20:
         raise FormatError("bundle", expected="a contract address of 20 bytes", found=repr(contract)[:60])
     parts = [schema.link(cid, HashAlgorithm.BLAKE3_256) for cid in schema.array(evidence, _ANSWERS)]
     answers = _answers(b"".join(held.get(cid, b"") for cid in parts))
-    return Bundle(schema.uint(chain), contract, schema.text(reference, 256), answers, held)
+    return Bundle(schema.uint(chain), contract, schema.uint(block), _release_id(reference), answers, held)
 
 
 def _question(method: str, params: Sequence[Any]) -> str:
     return f"{method} {json.dumps(list(params), sort_keys=True, separators=(',', ':'))}"
+
+
+def _release_id(value: Any) -> ReleaseId:
+    try:
+        return ReleaseId.parse(schema.text(value, 66))
+    except InputError as error:
+        raise FormatError("bundle", expected=error.expected, found=error.found) from None
 
 
 def _answers(evidence: bytes) -> dict[str, Any]:

@@ -7,14 +7,16 @@ from pathlib import Path
 from modelreg.errors import InputError, NotFoundError, VerificationError
 from modelreg.format.names import ModelName
 from modelreg.format.release import Release
+from modelreg.ledger.artifact import load_artifact
 from modelreg.ledger.header import Header
+from modelreg.ledger.hexdata import address_text
 from modelreg.ledger.reader import Reader
 from modelreg.ledger.view import View
 from modelreg.store.files import os_errors, read_regular, replace_file
 from modelreg.store.lock import file_lock
 from modelreg_verifier.head import HeadPolicy, ObservedBlock, TrustedHead
 
-__all__ = ["HeadPolicy", "follow_branch", "open_trusted"]
+__all__ = ["HeadPolicy", "follow_branch", "open_trusted", "require_known_block"]
 
 _MAX_BYTES = 8 << 20
 _LOCK_SECONDS = 30.0
@@ -99,19 +101,24 @@ def _read(state: Path) -> TrustedHead | None:
         return None
 
 
-def require_known_block(header: Header, state: Path, block: str | None) -> None:
-    """Refuse a header unless the user names its hash, or the home saw it last.
+def require_known_block(header: Header, contract: bytes, state: Path, block: str | None) -> None:
+    """Refuse a header unless the user names its hash, or the home saw it last; refuse any other contract.
 
     Raises:
-        VerificationError: the user's hash is another one.
+        VerificationError: the user's hash is another one, or the contract is not the one that is trusted.
         InputError: nobody vouches for the header.
     """
+    seen = _read(state)
+    trusted = seen.contract if seen else load_artifact().address
+    if contract != trusted:
+        raise VerificationError(
+            "the bundle is of another contract", expected=address_text(trusted), found=address_text(contract)
+        )
     found = f"0x{header.hash.hex()}"
     if block is not None:
         if block.lower() != found:
             raise VerificationError("the bundle is of another block", expected=block, found=found)
         return
-    seen = _read(state)
     if seen is None or (seen.number, seen.hash) != (header.number, header.hash):
         raise InputError(
             f"nothing tells that block {header.number} is on the chain",

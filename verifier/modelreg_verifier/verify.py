@@ -75,26 +75,27 @@ def _check_file(
 ) -> list[Problem]:
     file = manifest.files[number]
     try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return [Problem(name, "type", "a regular file", _kind(status.st_mode))]
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return [Problem(name, "missing", f"{file.size} bytes", "no file")]
     except OSError as error:
-        kind = "type" if path.is_symlink() else "unreadable"
-        return [
-            Problem(
-                name, kind, "a regular file", "a symbolic link" if kind == "type" else str(error.strerror)
-            )
-        ]
+        return [Problem(name, "unreadable", "a regular file", str(error.strerror))]
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return [Problem(name, "type", "a regular file", "a special file")]
         problems = list(_check_chunks(descriptor, name, manifest, rows, progress))
         if status.st_size != file.size:
             problems.insert(0, Problem(name, "size", f"{file.size} bytes", f"{status.st_size} bytes"))
         return problems
     finally:
         os.close(descriptor)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "a symbolic link"
+    return "a directory" if stat.S_ISDIR(mode) else "a special file"
 
 
 def _check_chunks(
