@@ -96,9 +96,7 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, required=True, help="the folder with unpack.py and index.json")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "modelreg-bench")
     options = parser.parse_args()
-    print(
-        "| pair | MB | fetched bytes | % of the file | BitX % | zstd -19 alone % | publish s | sync s | bars |"
-    )
+    print("| pair | MB | fetched bytes | % of file | BitX % | zstd -19 alone % | publish s | sync s | bars |")
     print("|---|---|---|---|---|---|---|---|---|")
     missed = 0
     with tempfile.TemporaryDirectory() as directory:
