@@ -24,7 +24,7 @@ __all__ = ["init_command"]
 _CHAIN_FILE = "chain.sqlite"
 _FUNDS_WEI = 10**24
 # Far from the ids of public chains, and exact in JavaScript.
-_CHAIN_IDS = (1 << 40, 1 << 48)
+_CHAIN_IDS = range(1 << 40, 1 << 48)
 _MAX_AGE_SECONDS = 3600
 
 
@@ -117,7 +117,7 @@ def _embedded_chain(root: Path, key: _Key) -> ChainSettings:
     from modelreg.ledger.rpc import EmbeddedRpc
     from modelreg.ledger.writer import Writer
 
-    chain_id = _CHAIN_IDS[0] + secrets.randbelow(_CHAIN_IDS[1] - _CHAIN_IDS[0])
+    chain_id = secrets.choice(_CHAIN_IDS)
     file = root / _CHAIN_FILE
     create(file, chain_id=chain_id, alloc={key.address: _FUNDS_WEI}, timestamp=int(time.time()))
     address = load_artifact().address
@@ -149,7 +149,7 @@ def _foreign_chain(url: str, contract: str | None) -> ChainSettings:
     chain_id = quantity(rpc.request("eth_chainId", []), "chain id")
     head = Reader(rpc, address, chain_id).at_head().header
     # A chain that makes blocks only on demand has an old head and is not stuck.
-    moving = time.time() - head.time < _MAX_AGE_SECONDS
+    moving = chain_id not in _CHAIN_IDS and time.time() - head.time < _MAX_AGE_SECONDS
     max_age = _MAX_AGE_SECONDS if moving else None
     return ChainSettings(chain_id, address, rpc=url, max_age=max_age)
 

@@ -323,12 +323,15 @@ def test_a_block_that_nobody_has(world, node, copy):
 
 def test_serves_others_out_of_its_copies(world, node, copy):
     """A node's chunks lie in files, not in its store; a third home can fetch them there."""
-    done(node, "sync", f"{MODEL}@1.0.0", "--to", copy)
+    options = ("--model", "acme/raw", "--version", "1.0.0", "--effort", 0)
+    done(world.publisher, "publish", world.first, *options)
+    done(node, "sync", "acme/raw", "--to", copy)
+    assert sum(block.stat().st_size for block in blocks(node)) < 200_000
     third = world.publisher.parent / "third"
     done(third, "init", "--join", node)
     config = (third / "config.toml").read_text()
     assert str(world.publisher) not in config.split("[blocks]")[1]
-    done(third, "sync", f"{MODEL}@1.0.0", "--to", copy.with_name("third"))
+    done(third, "sync", "acme/raw", "--to", copy.with_name("third"))
     assert tree(copy.with_name("third")) == tree(world.first)
 
 

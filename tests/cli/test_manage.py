@@ -1,0 +1,191 @@
+"""`yank`, `channel`, `pin`, `unpin` and `gc`."""
+
+import shutil
+
+import pytest
+
+from modelreg.store.pins import Pins
+from tests.cli.command import blocks, done, modelreg, refused, tree
+from tests.cli.conftest import MODEL
+
+UNKNOWN = "0x" + "11" * 32
+
+
+def test_yank_says_why_to_everybody(world):
+    document = done(world.publisher, "yank", MODEL, "--reason", "poisoned ☠")
+    assert document["gas"] > 20_000
+    shown = done(world.node(), "show", MODEL)
+    assert shown["yanked"] == "poisoned ☠"
+    assert shown["files"]
+
+
+def test_yank_is_for_good(world):
+    done(world.publisher, "yank", MODEL, "--reason", "once")
+    assert "once" in refused(world.publisher, "yank", MODEL, "--reason", "twice", code=5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((MODEL, "--reason", ""), 2),
+        ((MODEL, "--reason", "x" * 257), 2),
+        ((MODEL,), 2),
+        (("acme/none", "--reason", "x"), 4),
+        ((UNKNOWN, "--reason", "x"), 4),
+    ],
+)
+def test_yank_refuses(world, arguments, code):
+    refused(world.publisher, "yank", *arguments, code=code)
+    assert done(world.publisher, "show", MODEL)["yanked"] is None
+
+
+def test_only_who_may_yanks(world):
+    refused(world.node(), "yank", MODEL, "--reason", "mine", code=8)
+
+
+def test_channels(world):
+    first = done(world.publisher, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0")
+    assert first["before"] is None
+    second = done(world.publisher, "channel", "set", MODEL, "stable", MODEL)
+    assert second["before"] == first["release_id"]
+    done(world.publisher, "channel", "set", MODEL, "beta", f"{MODEL}@stable")
+    rows = done(world.publisher, "channel", "list", MODEL)
+    assert [(row["channel"], row["version"]) for row in rows] == [("stable", "1.1.0"), ("beta", "1.1.0")]
+    again = done(world.publisher, "channel", "set", MODEL, "stable", MODEL)
+    assert again["release_id"] == second["release_id"]
+    assert done(world.publisher, "channel", "list", MODEL) == rows
+
+
+def test_no_channels(world):
+    assert done(world.publisher, "channel", "list", MODEL) == []
+    refused(world.publisher, "channel", "list", "acme/none", code=4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((MODEL, "stable", "acme/none"), 4),
+        ((MODEL, "stable", UNKNOWN), 4),
+        ((MODEL, "Stable", MODEL), 2),
+        ((MODEL, "1.0.0", MODEL), 2),
+        (("acme/none", "stable", MODEL), 2),
+        ((MODEL, "stable"), 2),
+    ],
+)
+def test_channel_refuses(world, arguments, code):
+    refused(world.publisher, "channel", "set", *arguments, code=code)
+    assert done(world.publisher, "channel", "list", MODEL) == []
+
+
+def test_a_channel_never_names_a_yanked_release(world):
+    done(world.publisher, "yank", MODEL, "--reason", "bad")
+    refused(world.publisher, "channel", "set", MODEL, "stable", MODEL, code=2)
+
+
+def test_a_channel_that_moved_meanwhile(world, monkeypatch):
+    from modelreg_cli.session import Session
+
+    writer = Session.writer
+
+    def overtaken(self, password_file):
+        if not moved:
+            moved.append(True)
+            done(world.publisher, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0")
+        return writer(self, password_file)
+
+    moved = []
+    monkeypatch.setattr(Session, "writer", overtaken)
+    line = refused(world.publisher, "channel", "set", MODEL, "stable", MODEL, code=5)
+    assert done(world.publisher, "show", f"{MODEL}@1.0.0")["release_id"] in line
+
+
+def test_pin_fetches_and_keeps(world, tmp_path):
+    node = world.node()
+    first = done(node, "pin", f"{MODEL}@1.1.0")
+    assert first["bytes"]["fetched"] == sum(block.stat().st_size for block in blocks(world.publisher))
+    assert done(node, "pin", f"{MODEL}@1.1.0")["bytes"]["fetched"] == 0
+    assert set(done(node, "pin")) == {first["release_id"]}
+    assert done(node, "gc")["removed"] == 0
+    shutil.rmtree(world.publisher / "store")
+    done(node, "sync", MODEL, "--to", tmp_path / "copy")
+    assert tree(tmp_path / "copy") == tree(world.second)
+
+
+def test_pin_without_the_blocks_pins_nothing(world):
+    node = world.node()
+    max(blocks(world.publisher), key=lambda path: path.stat().st_size).unlink()
+    refused(node, "pin", MODEL, code=4)
+    assert done(node, "pin") == {}
+
+
+def test_unpin_and_gc(world):
+    home = world.publisher
+    before = blocks(home)
+    done(home, "unpin", f"{MODEL}@1.1.0")
+    dry = done(home, "gc", "--dry-run")
+    assert dry["removed"] > 0
+    assert blocks(home) == before
+    real = done(home, "gc")
+    assert real == dry | {"dry_run": False}
+    assert len(blocks(home)) == real["kept"]
+    assert done(home, "gc")["removed"] == 0
+    refused(home, "sync", f"{MODEL}@1.1.0", code=4)
+    done(home, "sync", f"{MODEL}@1.0.0")
+
+
+def test_gc_keeps_the_bases_of_what_is_pinned(world, tmp_path):
+    done(world.publisher, "unpin", f"{MODEL}@1.0.0")
+    done(world.publisher, "gc")
+    done(world.publisher, "sync", MODEL, "--to", tmp_path / "copy")
+    assert tree(tmp_path / "copy") == tree(world.second)
+
+
+def test_gc_of_everything(world):
+    for version in ("1.0.0", "1.1.0"):
+        done(world.publisher, "unpin", f"{MODEL}@{version}")
+    assert done(world.publisher, "gc")["kept"] == 0
+    assert blocks(world.publisher) == set()
+    done(world.publisher, "publish", world.first, "--model", "acme/new", "--version", "1.0.0")
+
+
+def test_gc_keeps_what_a_synced_copy_needs(world, tmp_path):
+    node = world.node()
+    options = ("--model", "acme/raw", "--version", "1.0.0", "--effort", 0)
+    done(world.publisher, "publish", world.first, *options)
+    done(node, "sync", "acme/raw", "--to", tmp_path / "copy")
+    report = done(node, "gc")
+    assert report["removed"] == 0
+    assert report["missing"] > 0
+    assert done(node, "sync", "acme/raw", "--to", tmp_path / "other")["bytes"]["fetched"] == 0
+
+
+@pytest.mark.parametrize(("reference", "code"), [("acme/none", 4), (UNKNOWN, 4), ("acme", 2)])
+def test_pin_and_unpin_refuse(world, reference, code):
+    refused(world.publisher, "pin", reference, code=code)
+    refused(world.publisher, "unpin", reference, code=code)
+
+
+def test_unpin_of_what_is_not_pinned(world):
+    assert "is not pinned here" in refused(world.node(), "unpin", MODEL, code=4)
+
+
+def test_gc_waits_for_who_adds_blocks(world, monkeypatch):
+    from modelreg.home import Home
+    from modelreg.store.lock import StoreLock
+
+    home = Home(world.publisher)
+    impatient = StoreLock(world.publisher / "store", timeout=0.1)
+    monkeypatch.setattr(Home, "store_lock", impatient)
+    with home.store_lock.shared():
+        assert "in use" in refused(world.publisher, "gc", code=6)
+    assert modelreg(world.publisher, "gc").code == 0
+
+
+def test_gc_removes_nothing_if_a_pin_is_damaged(world):
+    pin = next(path for path in (world.publisher / "pins").iterdir() if path.name != ".lock")
+    pin.write_bytes(b"damaged")
+    before = blocks(world.publisher)
+    assert str(pin) in refused(world.publisher, "gc", code=3)
+    assert blocks(world.publisher) == before
+    pin.unlink()
+    assert len(Pins(world.publisher / "pins").list()) == 1
