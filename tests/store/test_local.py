@@ -274,6 +274,14 @@ def test_a_store_whose_making_was_interrupted_is_finished(root):
     assert not (root / ".new").exists()
 
 
+def test_a_store_restored_without_its_empty_directories_opens(root):
+    LocalStore(root).put_many([(CID, BLOCK)])
+    (root / "blocks" / "tmp").rmdir()
+    (root / "write.lock").unlink()
+    assert LocalStore(root, readonly=True).get(CID) == BLOCK
+    assert LocalStore(root).put_many([(CID, BLOCK), *leaves(1)]) == 100
+
+
 def test_a_file_in_place_of_the_store(tmp_path):
     (tmp_path / "store").write_text("file")
     with pytest.raises(VerificationError):

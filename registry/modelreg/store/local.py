@@ -158,12 +158,15 @@ class LocalStore:
             self._root.mkdir(parents=True, exist_ok=True)
             if not (self._root / "format").exists():
                 with self._lock(exclusive=True, timeout=_LOCK_SECONDS):
-                    (self._blocks / TEMPORARY).mkdir(parents=True, exist_ok=True)
+                    self._blocks.mkdir(exist_ok=True)
                     replace_file(self._root / "format", _FORMAT)
                 sync_directory(self._root.parent)
 
     def _clean(self) -> None:
         """Remove what writers that were killed left behind, unless somebody writes now."""
+        with os_errors(f"cannot make {self.name}"):
+            # Back-ups may leave out empty directories.
+            (self._blocks / TEMPORARY).mkdir(parents=True, exist_ok=True)
         try:
             with self._lock(exclusive=True, timeout=0), os_errors(f"cannot clean {self.name}"):
                 clear_temporary(self._blocks)
