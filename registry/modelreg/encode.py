@@ -1,35 +1,27 @@
 """Turning files into the chunks, blocks and manifest of a release."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby, islice
 
 from modelreg.chunk_table import ChunkTable, Sink, used_bases
-from modelreg.errors import InputError
 from modelreg.format.chunks import Correspondence, Span, plan
 from modelreg.format.cid import Cid
 from modelreg.format.delta import Encoded, WordType, encode
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.dtypes import DType
-from modelreg.format.manifest import MAX_BASES, MAX_DEPTH, Base, BaseRange, Chunk, FileEntry, Manifest
+from modelreg.format.manifest import BaseRange, Chunk, FileEntry, Manifest
 from modelreg.format.manifest_blocks import write_manifest
-from modelreg.format.merkle import Leaf, content_root
+from modelreg.format.merkle import content_root, file_leaves
+from modelreg.lineage import Lineage, Parent
 from modelreg.parallel import map_ordered, worker_count
 from modelreg.source import SourceFile
 from modelreg.store.plaintext import Plaintext
 
 __all__ = ["EncodedRelease", "Parent", "encode_release"]
 
-# Half of what a reader accepts: a node that starts cold decodes the whole chain.
-_KEYFRAME_DEPTH = MAX_DEPTH // 2
 _WORD_OF_WIDTH = {2: WordType.U16, 4: WordType.U32, 8: WordType.F32}
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The release that a new one is encoded against."""
-
-    cid: Cid
-    manifest: Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +62,27 @@ def encode_release(
     Raises:
         InputError: a file changed meanwhile, or the parent uses another hash.
     """
-    lineage = _Lineage(parent, plaintext, algorithm)
-    encoder = _Encoder(lineage, plaintext, algorithm, effort)
+    lineage = Lineage(parent, plaintext, algorithm)
+    encoder = _Encoder(lineage, algorithm, effort)
     table = ChunkTable(algorithm, sink)
-    new_bytes = 0
-    files = []
-    for source in sources:
-        first = len(table)
-        for done in map_ordered(encoder.encode, encoder.tasks(source), workers=worker_count()):
-            new_bytes += _add(table, lineage, done)
-            progress(done.length)
-        source.check_unchanged()
-        files.append(FileEntry(source.path, source.size, source.format, len(table) - first, source.tensors))
-    rows, bases = used_bases(table.rows(), lineage.bases)
-    manifest = Manifest(algorithm, _root(files, rows, algorithm), bases, tuple(files), rows)
+    new_bytes, files = 0, []
+    tasks = (task for source in sources for task in encoder.tasks(source))
+    with closing(map_ordered(encoder.encode, tasks, workers=worker_count())) as results:
+        for source, chunks in groupby(results, lambda done: done.source):
+            first = len(table)
+            for done in chunks:
+                new_bytes += _add(table, lineage, done)
+                progress(done.length)
+            source.check_unchanged()
+            rows = len(table) - first
+            files.append(FileEntry(source.path, source.size, source.format, rows, source.tensors))
+    manifest = _manifest(table, tuple(files), lineage, algorithm)
     cid, blocks = write_manifest(manifest)
     for block_cid, block in blocks:
         sink(block_cid, block)
-    stored = table.stored_bytes + sum(len(block) for _, block in blocks)
-    return EncodedRelease(cid, manifest, new_bytes, stored)
+    held = {block_cid for block_cid, _ in write_manifest(parent.manifest)[1]} if parent else set()
+    added = sum(len(block) for block_cid, block in blocks if block_cid not in held)
+    return EncodedRelease(cid, manifest, new_bytes, table.stored_bytes + added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,56 +94,18 @@ class _Task:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
+    source: SourceFile
     length: int
     digest: bytes
     encoded: Encoded | None
     base: BaseRange | None
 
 
-class _Lineage:
-    """The releases that rows may refer to: the parent (base 0) and the parent's own bases (from base 1)."""
-
-    def __init__(self, parent: Parent | None, plaintext: Plaintext, algorithm: HashAlgorithm) -> None:
-        self.parent = parent
-        self._plaintext = plaintext
-        self._depths: dict[tuple[Cid, int], int] = {}
-        self.bases: tuple[Base, ...] = ()
-        self.known: dict[bytes, Chunk] = {}
-        if parent is None:
-            return
-        manifest = parent.manifest
-        if manifest.algorithm is not algorithm:
-            raise InputError(
-                "the parent uses another hash", expected=manifest.algorithm.label, found=algorithm.label
-            )
-        self.bases = (Base(manifest.content_root, parent.cid), *manifest.bases)[:MAX_BASES]
-        for row in manifest.chunks:
-            if row.base is None or row.base.base + 1 < len(self.bases):
-                self.known.setdefault(row.digest, _from_parent(row))
-
-    def depth(self, cid: Cid, manifest: Manifest, at: BaseRange) -> int:
-        """How many bases stand behind a chunk that is encoded against a range of `manifest`."""
-        rows = manifest.covering(at.file, at.offset, at.length)
-        return 1 + max((self._row_depth(cid, manifest, row) for row in rows), default=0)
-
-    def _row_depth(self, cid: Cid, manifest: Manifest, row: int) -> int:
-        if (cid, row) not in self._depths:
-            at, depth = manifest.chunks[row].base, 0
-            if at is not None:
-                base = manifest.bases[at.base].manifest
-                depth = self.depth(base, self._plaintext.manifest(base), at)
-            self._depths[cid, row] = depth
-        return self._depths[cid, row]
-
-
 class _Encoder:
     """Finds bases and encodes single chunks; `encode` runs in several threads."""
 
-    def __init__(
-        self, lineage: _Lineage, plaintext: Plaintext, algorithm: HashAlgorithm, effort: int
-    ) -> None:
+    def __init__(self, lineage: Lineage, algorithm: HashAlgorithm, effort: int) -> None:
         self._lineage = lineage
-        self._plaintext = plaintext
         self._algorithm = algorithm
         self._effort = effort
 
@@ -167,41 +123,25 @@ class _Encoder:
         data = task.source.read_at(span.offset, span.length)
         digest = self._algorithm.digest(data).value
         if not data or digest in self._lineage.known:
-            return _Done(len(data), digest, None, None)
-        base = self._base_bytes(task.base)
+            return _Done(task.source, len(data), digest, None, None)
+        base = self._lineage.read(task.base) if task.base else None
         encoded = encode(data, _word_type(span.word), base, effort=self._effort)
-        return _Done(len(data), digest, encoded, task.base if encoded.encoding.needs_base else None)
-
-    def _base_bytes(self, at: BaseRange | None) -> bytes | None:
-        parent = self._lineage.parent
-        if at is None or parent is None:
-            return None
-        return self._plaintext.range(parent.manifest, at.file, at.offset, at.length)
+        at = task.base if encoded.encoding.needs_base else None
+        return _Done(task.source, len(data), digest, encoded, at)
 
     def _base_finder(self, source: SourceFile) -> Callable[[Span], BaseRange | None]:
-        parent, number = self._lineage.parent, self._counterpart(source)
-        if parent is None or number is None or self._effort == 0:
+        counterpart = self._lineage.counterpart(source.path, source.format)
+        if counterpart is None or self._effort == 0:
             return lambda _: None
-        file = parent.manifest.files[number]
+        number, file = counterpart
         alike = Correspondence(source.tensors, source.size, file.tensors, file.size)
 
         def base_of(span: Span) -> BaseRange | None:
             found = alike.parent_range(span)
-            if found is None:
-                return None
-            at = BaseRange(0, number, *found)
-            return at if self._lineage.depth(parent.cid, parent.manifest, at) <= _KEYFRAME_DEPTH else None
+            at = BaseRange(0, number, *found) if found else None
+            return at if at and self._lineage.allows(at) else None
 
         return base_of
-
-    def _counterpart(self, source: SourceFile) -> int | None:
-        """The parent's file of the same path, or its only file of the format where the name changed."""
-        if self._lineage.parent is None:
-            return None
-        files = self._lineage.parent.manifest.files
-        named = [number for number, file in enumerate(files) if file.path == source.path]
-        alike = [number for number, file in enumerate(files) if file.format is source.format]
-        return next(iter(named), alike[0] if len(alike) == 1 else None)
 
 
 def _word_type(dtype: DType) -> WordType:
@@ -211,12 +151,7 @@ def _word_type(dtype: DType) -> WordType:
     return _WORD_OF_WIDTH.get(dtype.word_bytes, WordType.U8)
 
 
-def _from_parent(row: Chunk) -> Chunk:
-    """A parent's row as its child writes it, where the parent's bases stand one place later."""
-    return row if row.base is None else replace(row, base=replace(row.base, base=row.base.base + 1))
-
-
-def _add(table: ChunkTable, lineage: _Lineage, done: _Done) -> int:
+def _add(table: ChunkTable, lineage: Lineage, done: _Done) -> int:
     """Append a chunk's row; returns the bytes that neither the parent nor an earlier row holds."""
     if table.holds(done.digest):
         table.repeat(done.digest)
@@ -230,14 +165,16 @@ def _add(table: ChunkTable, lineage: _Lineage, done: _Done) -> int:
     return 0
 
 
-def _root(files: Sequence[FileEntry], rows: Sequence[Chunk], algorithm: HashAlgorithm) -> bytes:
-    def leaves() -> Iterator[bytes]:
-        remaining = iter(rows)
-        for file in files:
-            offset = 0
-            for _ in range(file.chunks):
-                row = next(remaining)
-                yield Leaf(file.path, offset, row.length, row.digest).hash()
-                offset += row.length
-
-    return content_root(leaves(), algorithm)
+def _manifest(
+    table: ChunkTable, files: tuple[FileEntry, ...], lineage: Lineage, algorithm: HashAlgorithm
+) -> Manifest:
+    rows, bases = used_bases(table.rows(), lineage.bases)
+    remaining = iter(rows)
+    leaves = (
+        leaf
+        for file in files
+        for leaf in file_leaves(
+            file.path, ((row.length, row.digest) for row in islice(remaining, file.chunks))
+        )
+    )
+    return Manifest(algorithm, content_root(leaves, algorithm), bases, files, rows)

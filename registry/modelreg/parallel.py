@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ def worker_count() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def map_ordered(function: Callable[[_T], _R], items: Iterable[_T], *, workers: int) -> Iterator[_R]:
+def map_ordered(function: Callable[[_T], _R], items: Iterable[_T], *, workers: int) -> Generator[_R]:
     """Apply `function` to items in threads and give the results in the order of the items.
 
     At most a few results a worker wait to be taken, so that memory is bounded whatever the number of items.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -98,8 +98,9 @@ def _read(file: Path) -> Copy:
     require_shallow(raw, f"record {file}")
     try:
         fields = json.loads(raw)
-        return Copy(**{**fields, "only": tuple(fields["only"])})
+        copy = Copy(**{**fields, "only": tuple(fields["only"])})
     except (ValueError, TypeError, KeyError):
-        raise FormatError(
-            f"record {file}", expected="a copy as modelreg notes it", found="something else"
-        ) from None
+        copy = None
+    if copy is None or not all(isinstance(text, str) for text in (*astuple(copy)[:-1], *copy.only)):
+        raise FormatError(f"record {file}", expected="a copy as modelreg notes it", found="something else")
+    return copy

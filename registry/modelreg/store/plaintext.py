@@ -4,53 +4,31 @@ Implements the decoder's checks of docs/spec/manifest.md, section 5 (9 to 12).
 """
 
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.cid import Cid
-from modelreg.format.delta import decode
+from modelreg.format.delta import Encoding, decode
 from modelreg.format.digest import Digest
-from modelreg.format.manifest import MAX_DEPTH, BaseRange, Chunk, Manifest, Payload
+from modelreg.format.manifest import MAX_BASE_CHUNKS, MAX_DEPTH, BaseRange, Chunk, Manifest, Payload
 from modelreg.format.manifest_blocks import read_manifest
 from modelreg.format.selection import PARTIAL_SUFFIX
 from modelreg.store.base import BlockSource
+from modelreg.store.cache import Cache
 
 __all__ = ["LocalPlaintext", "Plaintext"]
 
-# A chunk's base straddles few chunks of its parent; the rest is room for short rows.
-_MAX_BASE_CHUNKS = 256
-_CACHED_BLOCKS = 16
-_CACHED_CHUNKS = 48
-_CACHED_MANIFESTS = 32
-
-_K = TypeVar("_K", bound=Hashable)
-_V = TypeVar("_V")
-
-
-class _Cache(Generic[_K, _V]):
-    """A least-recently-used cache for several threads; two of them may compute one value twice."""
-
-    def __init__(self, most: int) -> None:
-        self._items: OrderedDict[_K, _V] = OrderedDict()
-        self._most = most
-        self._lock = threading.Lock()
-
-    def get(self, key: _K, make: Callable[[], _V]) -> _V:
-        with self._lock:
-            if key in self._items:
-                self._items.move_to_end(key)
-                return self._items[key]
-        value = make()
-        with self._lock:
-            self._items[key] = value
-            while len(self._items) > self._most:
-                self._items.popitem(last=False)
-        return value
+# Payloads this long have blocks of their own (docs/spec/manifest.md, section 4): nobody asks for them again.
+_OWN_BLOCK_BYTES = 128 << 10
+# What is kept for the next chunks: blocks that several share, base chunks that two of them straddle, and the
+# manifests of a lineage (a row takes about 600 bytes).
+_CACHED_BLOCK_BYTES = 16 << 20
+_CACHED_CHUNK_BYTES = 24 << 20
+_CACHED_ROWS = 1 << 20
+_ITEM_BYTES = 256
+_MOST_PLACES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +42,7 @@ class LocalPlaintext:
     """Chunks in the files of releases on this machine, by digest. Files change: what is read is checked."""
 
     def __init__(self) -> None:
-        self._places: dict[Digest, _Place] = {}
+        self._places: dict[Digest, tuple[_Place, ...]] = {}
 
     def add(self, manifest: Manifest, root: Path, rows: Iterable[int] | None = None) -> None:
         """Learn that a release lies under `root`, or some rows of it in files named `*.partial`."""
@@ -73,7 +51,7 @@ class LocalPlaintext:
         for row in range(len(manifest.chunks)) if rows is None else rows:
             chunk = manifest.chunks[row]
             place = _Place(paths[manifest.file_of(row)], manifest.offsets[row], chunk.length)
-            self._places.setdefault(Digest(manifest.algorithm, chunk.digest), place)
+            self._add(Digest(manifest.algorithm, chunk.digest), place)
 
     def knows(self, digest: Digest) -> bool:
         """Whether a file here should hold the chunk."""
@@ -81,9 +59,17 @@ class LocalPlaintext:
 
     def read(self, digest: Digest) -> bytes | None:
         """A chunk's plaintext, or None where no file here holds it (any more)."""
-        place = self._places.get(digest)
-        data = _read_file(place) if place else None
-        return data if data is not None and digest.algorithm.digest(data) == digest else None
+        for place in self._places.get(digest, ()):
+            data = _read_file(place)
+            if data is not None and digest.algorithm.digest(data) == digest:
+                return data
+        return None
+
+    def _add(self, digest: Digest, place: _Place) -> None:
+        """One place in each of a few files: copies are changed and deleted, and others may still be whole."""
+        known = self._places.get(digest, ())
+        if len(known) < _MOST_PLACES and all(other.path != place.path for other in known):
+            self._places[digest] = (*known, place)
 
 
 class Plaintext:
@@ -92,9 +78,9 @@ class Plaintext:
     def __init__(self, blocks: BlockSource, local: LocalPlaintext | None = None) -> None:
         self._blocks = blocks
         self._local = local or LocalPlaintext()
-        self._manifests: _Cache[Cid, Manifest] = _Cache(_CACHED_MANIFESTS)
-        self._block_cache: _Cache[Cid, bytes] = _Cache(_CACHED_BLOCKS)
-        self._chunk_cache: _Cache[bytes, bytes] = _Cache(_CACHED_CHUNKS)
+        self._manifests: Cache[Cid, Manifest] = Cache(_CACHED_ROWS, _rows)
+        self._block_cache: Cache[Cid, bytes] = Cache(_CACHED_BLOCK_BYTES, _weight)
+        self._chunk_cache: Cache[Digest, bytes] = Cache(_CACHED_CHUNK_BYTES, _weight)
 
     def manifest(self, cid: Cid) -> Manifest:
         """Read and check a manifest."""
@@ -111,8 +97,8 @@ class Plaintext:
         return self._chunk(manifest, index, _Allowance())
 
     def range(self, manifest: Manifest, file: int, offset: int, length: int) -> bytes:
-        """A byte range of one file."""
-        return self._range(manifest, file, offset, length, _Allowance())
+        """A byte range of one file; raises what `chunk` raises."""
+        return self._range(manifest, file, offset, length, None)
 
     def _fetch_many(self, cids: Sequence[Cid]) -> Iterable[bytes]:
         return (self._blocks.get(cid) for cid in cids)
@@ -125,27 +111,25 @@ class Plaintext:
     def _decode(self, manifest: Manifest, chunk: Chunk, allowance: "_Allowance") -> bytes:
         if chunk.payload is None:
             return b""
-        payload = self._payload(chunk.payload)
+        block = self._block(chunk.payload)
+        if _is_block(chunk, chunk.payload, block):
+            return block
         base = self._base(manifest, chunk.base, allowance) if chunk.base else None
-        data = bytes(decode(chunk.encoding, payload, base, chunk.length))
+        data = bytes(decode(chunk.encoding, _part(block, chunk.payload), base, chunk.length))
         found = manifest.algorithm.digest(data)
         if found.value != chunk.digest:
             expected = f"{manifest.algorithm.label}:{chunk.digest.hex()}"
             raise VerificationError("decoded chunk", expected=expected, found=found)
         return data
 
-    def _payload(self, payload: Payload) -> memoryview:
-        block = self._block_cache.get(payload.block, lambda: self._blocks.get(payload.block))
-        if payload.offset + payload.size > len(block):
-            raise FormatError(
-                f"payload in block {payload.block}",
-                expected=f"{payload.size} bytes at {payload.offset}",
-                found=f"a block of {len(block)} bytes",
-            )
-        return memoryview(block)[payload.offset : payload.offset + payload.size]
+    def _block(self, payload: Payload) -> bytes:
+        if payload.size >= _OWN_BLOCK_BYTES:
+            return self._blocks.get(payload.block)
+        return self._block_cache.get(payload.block, lambda: self._blocks.get(payload.block))
 
     def _base(self, manifest: Manifest, at: BaseRange, allowance: "_Allowance") -> bytes:
         base = manifest.bases[at.base]
+        deeper = allowance.deeper()
         parent = self.manifest(base.manifest)
         if parent.content_root != base.content_root:
             raise FormatError(
@@ -153,22 +137,30 @@ class Plaintext:
                 expected=f"content root 0x{base.content_root.hex()}",
                 found=f"0x{parent.content_root.hex()}",
             )
-        return self._range(parent, at.file, at.offset, at.length, allowance.deeper())
+        return self._range(parent, at.file, at.offset, at.length, deeper)
 
     def _range(
-        self, manifest: Manifest, file: int, offset: int, length: int, allowance: "_Allowance"
+        self, manifest: Manifest, file: int, offset: int, length: int, allowance: "_Allowance | None"
     ) -> bytes:
+        """A range of a file; its chunks share an allowance if one is given, else each has its own."""
         rows = manifest.covering(file, offset, length)
         if not rows:
             return b""
         parts = []
-        for index in rows:
-            allowance.spend()
-            digest = manifest.chunks[index].digest
-            make = lambda index=index: self._chunk(manifest, index, allowance)  # noqa: E731
-            parts.append(self._chunk_cache.get(digest, make))
+        for row in rows:
+            if allowance is not None:
+                allowance.spend()
+            parts.append(self._cached_chunk(manifest, row, allowance or _Allowance()))
         start = offset - manifest.offsets[rows[0]]
         return b"".join(parts)[start : start + length]
+
+    def _cached_chunk(self, manifest: Manifest, row: int, allowance: "_Allowance") -> bytes:
+        digest = Digest(manifest.algorithm, manifest.chunks[row].digest)
+        data = self._chunk_cache.find(digest)
+        if data is None:
+            data = self._chunk(manifest, row, allowance)
+            self._chunk_cache.keep(digest, data)
+        return data
 
 
 class _Allowance:
@@ -185,8 +177,33 @@ class _Allowance:
 
     def spend(self) -> None:
         self._spent[0] += 1
-        if self._spent[0] > _MAX_BASE_CHUNKS:
-            raise FormatError("delta chain", expected=f"at most {_MAX_BASE_CHUNKS} base chunks", found="more")
+        if self._spent[0] > MAX_BASE_CHUNKS:
+            raise FormatError("delta chain", expected=f"at most {MAX_BASE_CHUNKS} base chunks", found="more")
+
+
+def _part(block: bytes, payload: Payload) -> memoryview:
+    if payload.offset + payload.size > len(block):
+        raise FormatError(
+            f"payload in block {payload.block}",
+            expected=f"{payload.size} bytes at {payload.offset}",
+            found=f"a block of {len(block)} bytes",
+        )
+    return memoryview(block)[payload.offset : payload.offset + payload.size]
+
+
+def _is_block(chunk: Chunk, payload: Payload, block: bytes) -> bool:
+    """Whether a chunk is a block, as it is: then its digest is the block's, and checked."""
+    plain = chunk.encoding == Encoding.RAW and chunk.base is None
+    whole = payload.offset == 0 and payload.size == len(block) == chunk.length
+    return plain and whole and payload.block.digest.value == chunk.digest
+
+
+def _rows(manifest: Manifest) -> int:
+    return len(manifest.chunks) + len(manifest.files) + sum(len(file.tensors) for file in manifest.files)
+
+
+def _weight(data: bytes) -> int:
+    return len(data) + _ITEM_BYTES
 
 
 def _read_file(place: _Place) -> bytes | None:
