@@ -16,6 +16,7 @@ from modelreg.format.tensors import FileFormat, Tensor
 
 __all__ = [
     "MAX_BASES",
+    "MAX_BASE_CHUNKS",
     "MAX_BASE_RANGE",
     "MAX_CHUNKS",
     "MAX_DEPTH",
@@ -34,6 +35,7 @@ MAX_CHUNKS = 1 << 22
 MAX_TENSORS = 1 << 20
 MAX_BASES = 16
 MAX_BASE_RANGE = 2 << 20
+MAX_BASE_CHUNKS = 256
 MAX_DEPTH = 16
 
 
