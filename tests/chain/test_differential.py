@@ -88,7 +88,7 @@ def called(node, where):
 
 @pytest.mark.node
 @pytest.mark.parametrize(
-    "rounds", [60, pytest.param(3000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
+    "rounds", [60, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
 def test_random_programs_match_anvil(tmp_path, rounds):
     if not ANVIL.exists():
