@@ -72,7 +72,6 @@ EDITS = [
     (LABELS, "part == PATCH ? PRERELEASE : 0", "PRERELEASE"),
     (LABELS, "part == PATCH || part == PRERELEASE ? BUILD : 0", "part == PATCH ? BUILD : 0"),
     (LABELS, "part == PATCH || part == PRERELEASE ? BUILD : 0", "BUILD"),
-    (LABELS, "size > 0 && _in", "_in"),
     (LABELS, "_in(ends, text[0]) && ", ""),
     (LABELS, "_in(ends, text[size - 1]) && ", ""),
     (LABELS, " && text << (8 * size) == 0", ""),
