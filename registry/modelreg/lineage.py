@@ -43,7 +43,8 @@ class _Need:
 
 
 _NOTHING = _Need(0, 0)
-_TOO_MUCH = _Need(_LOOK_DEPTH, MAX_BASE_CHUNKS + 1)
+# More base chunks than readers accept, or a chain without an end in sight: as deep as can be.
+_TOO_MUCH = _Need(_LOOK_DEPTH, 0)
 
 
 class Lineage:
@@ -87,7 +88,7 @@ class Lineage:
             need = self._need(self._parent.cid, self._parent.manifest, at, _LOOK_DEPTH)
         except VerificationError:
             return False
-        return need.depth <= _KEYFRAME_DEPTH and need.chunks <= MAX_BASE_CHUNKS
+        return need.depth <= _KEYFRAME_DEPTH
 
     def read(self, at: BaseRange) -> bytes | None:
         """A range of the parent's plaintext; None where its blocks are not what its manifest names.
