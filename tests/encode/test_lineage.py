@@ -95,14 +95,14 @@ def test_a_wide_lineage_is_cut_before_readers_refuse_it(world):
     chance = random.Random(1)
     data = bytearray(chance.randbytes(900_000))
     release, widest = None, 0
-    for _ in range(7):
+    for _ in range(10):
         data[:0] = chance.randbytes(20_000)
         for place in range(0, len(data), 30_000):
             data[place] ^= 1
         release = world.publish({"a.bin": bytes(data)}, release)
         assert world.read(release) == {"a.bin": bytes(data)}
         widest = max(widest, *(width for _, width in needs(world, release)))
-    assert MAX_BASE_CHUNKS / 4 < widest <= MAX_BASE_CHUNKS
+    assert MAX_BASE_CHUNKS / 2 < widest <= MAX_BASE_CHUNKS
 
 
 def built(store, name, rows, bases=()):
