@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
@@ -76,6 +77,9 @@ def cli(ctx: click.Context, home: Path | None, json_mode: bool, quiet: bool) -> 
 
 def main() -> None:
     """Run the command and exit with the code that the outcome has."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A name that the terminal's encoding cannot show must not end the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -1,6 +1,7 @@
 """What the command prints: results on standard output, all else on standard error."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ class Output:
     def result(self, document: Any, text: str) -> None:
         """Print a command's result: the document with --json, else the text."""
         if self.json_mode:
-            click.echo(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+            click.echo(json.dumps(document, separators=(",", ":")))
         elif text:
             click.echo(text)
 
@@ -49,7 +50,8 @@ class Output:
 
     def failure(self, error: ModelregError) -> None:
         """Print only the line of an error, where the document was printed already."""
-        click.secho(f"error: {printable(str(error))}", fg="red", err=True)
+        color = False if os.environ.get("NO_COLOR") else None
+        click.secho(f"error: {printable(str(error))}", fg="red", err=True, color=color)
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
