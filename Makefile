@@ -21,6 +21,10 @@ test-node: $(STAMP) node  ## tests against JavaScript clients and anvil
 test-slow: $(STAMP)  ## crash, load and fuzz campaigns
 	$(BIN)/pytest -n auto --dist worksteal -m "slow and not node"
 
+.PHONY: test-mutants
+test-mutants: $(STAMP) node  ## break each check of the contract and see a test fail
+	$(BIN)/pytest tests/contracts/test_mutants.py
+
 .PHONY: lint
 lint: $(STAMP)  ## style, types and import rules
 	$(BIN)/ruff check .
@@ -43,6 +47,7 @@ contracts:  ## compile the contracts with the pinned solc and compare with the a
 .PHONY: node
 node:  ## the npm packages that tests use
 	cd tests/interop && $(NPM)
+	cd contracts && $(NPM)
 
 .PHONY: package
 package: $(STAMP)  ## build wheel and sdist, install each outside the checkout and run it
