@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelreg.errors import InputError, NotFoundError, NotPermittedError
+from modelreg.errors import InputError, NotFoundError
+from modelreg.store.files import os_errors
 
 __all__ = ["ChainSettings", "Config", "parse_address", "read_config", "write_config"]
 
@@ -122,15 +123,13 @@ def parse_address(text: str) -> bytes:
 
 def _load(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        with path.open("rb") as file:
+        with os_errors(f"cannot read {path}"), path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
         tables = tomllib.loads(raw.decode())
-    except FileNotFoundError:
+    except NotFoundError:
         raise NotFoundError(
             f"no home at {path.parent}", hint="make one with `modelreg init`, or name another with --home"
         ) from None
-    except PermissionError as error:
-        raise NotPermittedError(f"cannot read {path}", found=error.strerror) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not TOML", found=str(error)) from None
     for name, table in tables.items():

@@ -38,16 +38,15 @@ def _serve(session: Session, host: str, port: int) -> None:
 @pass_session
 def _status(session: Session, replay: bool) -> None:  # noqa: FBT001  click passes options by name
     """Show the chain's head; with --replay prove that its state follows from its transactions."""
-    with session.home.rpc() as rpc:
-        head = rpc.request("eth_getBlockByNumber", ["latest", False])
-        chain_id = int(rpc.request("eth_chainId", []), 16)
+    with session.home.reader() as reader:
+        head = reader.at_head().header
     document = {
-        "chain_id": chain_id,
+        "chain_id": session.home.config.chain.chain_id,
         "contract": "0x" + session.home.config.chain.contract.hex(),
-        "block": int(head["number"], 16),
-        "hash": head["hash"],
-        "state_root": head["stateRoot"],
-        "time": int(head["timestamp"], 16),
+        "block": head.number,
+        "hash": "0x" + head.hash.hex(),
+        "state_root": "0x" + head.state_root.hex(),
+        "time": head.time,
         "replayed": None,
     }
     if replay:

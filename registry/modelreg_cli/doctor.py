@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import click
 
 from modelreg.errors import ModelregError
+from modelreg.store.files import os_errors
 from modelreg_cli.output import human_bytes
 from modelreg_cli.session import Session, pass_session
 
@@ -48,7 +49,8 @@ def doctor_command(context: click.Context, session: Session) -> None:
 
 def _run(name: str, check: Callable[[Session], str], session: Session) -> _Finding:
     try:
-        return _Finding(name, ok=True, message=check(session))
+        with os_errors(f"cannot check the {name}"):
+            return _Finding(name, ok=True, message=check(session))
     except ModelregError as error:
         return _Finding(name, ok=False, message=str(error))
 
@@ -81,8 +83,10 @@ def _key(session: Session) -> str:
 
 
 def _chain(session: Session) -> str:
+    from modelreg.ledger.hexdata import quantity
+
     with session.home.rpc() as rpc:
-        number = int(rpc.request("eth_blockNumber", []), 16)
+        number = quantity(rpc.request("eth_blockNumber", []), "block number")
         return f"{rpc.name}, at block {number}"
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from modelreg.errors import InputError, NotFoundError, VerificationError
+from modelreg.errors import FormatError, InputError, NotFoundError, VerificationError
 from modelreg.format.names import ModelName
 from modelreg.format.release import Release
 from modelreg.ledger.artifact import load_artifact
@@ -99,6 +99,9 @@ def _read(state: Path) -> TrustedHead | None:
             return TrustedHead.from_json(read_regular(state, _MAX_BYTES).decode("utf-8", "replace"))
     except NotFoundError:
         return None
+    except FormatError as error:
+        hint = "restore it; or remove it, and a rollback of the ledger to before now goes unnoticed"
+        raise FormatError(f"cannot use {state}", expected=error.expected, hint=hint) from None
 
 
 def require_known_block(header: Header, contract: bytes, state: Path, block: str | None) -> None:
