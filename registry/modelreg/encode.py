@@ -2,26 +2,26 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
 from modelreg.chunk_table import ChunkTable, Sink, used_bases
+from modelreg.errors import NotFoundError
 from modelreg.format.chunks import Correspondence, Span, plan
 from modelreg.format.cid import Cid
-from modelreg.format.delta import Encoded, WordType, encode
+from modelreg.format.delta import Encoded, WordType, encode, encode_cast
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.dtypes import DType
-from modelreg.format.manifest import BaseRange, Chunk, FileEntry, Manifest
+from modelreg.format.manifest import MAX_BASES, Base, BaseRange, Chunk, FileEntry, Manifest
 from modelreg.format.manifest_blocks import write_manifest
 from modelreg.format.merkle import content_root, file_leaves
 from modelreg.lineage import Lineage, Parent
 from modelreg.parallel import map_ordered, worker_count
 from modelreg.source import SourceFile
 from modelreg.store.plaintext import Plaintext
+from modelreg.variant import Cast, cast_finder
 
 __all__ = ["EncodedRelease", "Parent", "encode_release"]
-
-_WORD_OF_WIDTH = {2: WordType.U16, 4: WordType.U32, 8: WordType.F32}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ def encode_release(
     sink: Sink,
     *,
     effort: int,
+    sibling: Parent | None = None,
     algorithm: HashAlgorithm = HashAlgorithm.BLAKE3_256,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EncodedRelease:
@@ -56,14 +57,18 @@ def encode_release(
         plaintext: reads the parent's bytes.
         sink: takes each block of the release, in this thread.
         effort: 0 stores chunks as they are, 1 is balanced, 2 the smallest.
+        sibling: the same release in another precision, of which chunks may be casts.
         algorithm: the hash of chunks and blocks.
         progress: told the bytes of plaintext done since the last call.
 
     Raises:
-        InputError: a file changed meanwhile, or the parent uses another hash.
+        InputError: a file changed meanwhile, or the parent or the sibling uses another hash.
     """
     lineage = Lineage(parent, plaintext, algorithm)
-    encoder = _Encoder(lineage, algorithm, effort)
+    # A lineage that fills the table of bases leaves no place for the sibling.
+    kin = Lineage(sibling if len(lineage.bases) < MAX_BASES else None, plaintext, algorithm)
+    bases = lineage.bases + kin.bases[:1]
+    encoder = _Encoder(lineage, kin, algorithm, effort)
     table = ChunkTable(algorithm, sink)
     new_bytes, files = 0, []
     tasks = (task for source in sources for task in encoder.tasks(source))
@@ -76,7 +81,7 @@ def encode_release(
             source.check_unchanged()
             rows = len(table) - first
             files.append(FileEntry(source.path, source.size, source.format, rows, source.tensors))
-    manifest = _manifest(table, tuple(files), lineage, algorithm)
+    manifest = _manifest(table, tuple(files), bases, algorithm)
     cid, blocks = write_manifest(manifest)
     for block_cid, block in blocks:
         sink(block_cid, block)
@@ -90,6 +95,7 @@ class _Task:
     source: SourceFile
     span: Span
     base: BaseRange | None
+    cast: Cast | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +110,20 @@ class _Done:
 class _Encoder:
     """Finds bases and encodes single chunks; `encode` runs in several threads."""
 
-    def __init__(self, lineage: Lineage, algorithm: HashAlgorithm, effort: int) -> None:
+    def __init__(self, lineage: Lineage, kin: Lineage, algorithm: HashAlgorithm, effort: int) -> None:
         self._lineage = lineage
+        self._kin = kin
         self._algorithm = algorithm
         self._effort = effort
 
     def tasks(self, source: SourceFile) -> Iterator[_Task]:
         """Cut a file into chunks and find a base for each."""
         base_of = self._base_finder(source)
+        cast_of = cast_finder(self._kin, source) if self._effort else lambda _: None
         for span in plan(source.read_at, source.size, source.tensors):
-            yield _Task(source, span, base_of(span))
+            yield _Task(source, span, base_of(span), cast_of(span))
         if source.size == 0:
-            yield _Task(source, Span(0, 0, DType.BYTES), None)
+            yield _Task(source, Span(0, 0, DType.BYTES), None, None)
 
     def encode(self, task: _Task) -> _Done:
         """Hash a chunk, and encode it unless the lineage holds it already."""
@@ -124,10 +132,24 @@ class _Encoder:
         digest = self._algorithm.digest(data).value
         if not data or digest in self._lineage.known:
             return _Done(task.source, len(data), digest, None, None)
-        base = self._lineage.read(task.base) if task.base else None
-        encoded = encode(data, _word_type(span.word), base, effort=self._effort)
-        at = task.base if encoded.encoding.needs_base else None
+        encoded, at = self._cast(data, task) or self._encode(data, task)
         return _Done(task.source, len(data), digest, encoded, at)
+
+    def _encode(self, data: bytes, task: _Task) -> tuple[Encoded, BaseRange | None]:
+        base = self._lineage.read(task.base) if task.base else None
+        encoded = encode(data, WordType.of(task.span.word), base, effort=self._effort)
+        return encoded, task.base if encoded.encoding.needs_base else None
+
+    def _cast(self, data: bytes, task: _Task) -> tuple[Encoded, BaseRange | None] | None:
+        """An exact cast costs a few bytes: what it fits needs no other try."""
+        if task.cast is None:
+            return None
+        try:
+            base = self._kin.read(task.cast.at)
+        except NotFoundError:
+            return None
+        encoded = encode_cast(data, WordType.of(task.span.word), base or b"", task.cast.word)
+        return (encoded, replace(task.cast.at, base=len(self._lineage.bases))) if encoded else None
 
     def _base_finder(self, source: SourceFile) -> Callable[[Span], BaseRange | None]:
         counterpart = self._lineage.counterpart(source.path, source.format)
@@ -142,13 +164,6 @@ class _Encoder:
             return at if at and self._lineage.allows(at) else None
 
         return base_of
-
-
-def _word_type(dtype: DType) -> WordType:
-    """What the codec takes an element type for: types that it does not know are numbers of their width."""
-    if dtype.label in WordType.__members__:
-        return WordType[dtype.label]
-    return _WORD_OF_WIDTH.get(dtype.word_bytes, WordType.U8)
 
 
 def _add(table: ChunkTable, lineage: Lineage, done: _Done) -> int:
@@ -166,9 +181,9 @@ def _add(table: ChunkTable, lineage: Lineage, done: _Done) -> int:
 
 
 def _manifest(
-    table: ChunkTable, files: tuple[FileEntry, ...], lineage: Lineage, algorithm: HashAlgorithm
+    table: ChunkTable, files: tuple[FileEntry, ...], bases: tuple[Base, ...], algorithm: HashAlgorithm
 ) -> Manifest:
-    rows, bases = used_bases(table.rows(), lineage.bases)
+    rows, bases = used_bases(table.rows(), bases)
     remaining = iter(rows)
     leaves = (
         leaf

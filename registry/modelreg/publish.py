@@ -21,12 +21,17 @@ __all__ = ["Position", "encode_sources", "find_position", "record"]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a new release belongs; `finished` is the release itself if an earlier run recorded it."""
+    """Where a new release belongs.
+
+    `sibling` is the same version without its variant, `finished` the release itself if an earlier run
+    recorded it.
+    """
 
     name: ModelName
     version: Version
     branch: str
     parent: Release | None
+    sibling: Release | None = None
     finished: Release | None = None
 
 
@@ -47,13 +52,14 @@ def find_position(
         ConflictError: the version is taken, or the parent is not the head of the branch.
         NotFoundError: the reference names nothing.
     """
+    sibling = _sibling(view, name, version)
     taken = view.version(name, version)
     if taken is not None:
         finished = view.existing(taken)
         if str(taken) not in pins.list() or finished.branch != branch:
             raise _taken(name, version, taken)
         parent = view.existing(finished.parent) if finished.parent else None
-        return Position(name, version, branch, parent, finished)
+        return Position(name, version, branch, parent, sibling, finished)
     head = view.head(name, branch)
     parent = view.resolve(reference) if reference else view.existing(head) if head else None
     if head is not None and (parent is None or parent.release_id != head):
@@ -63,7 +69,7 @@ def find_position(
             found=f"head {head}",
             hint="publish on top of the head, or begin another branch with --branch",
         )
-    return Position(name, version, branch, parent)
+    return Position(name, version, branch, parent, sibling)
 
 
 def encode_sources(
@@ -92,7 +98,15 @@ def encode_sources(
     parent = _parent(position.parent, plaintext) if position.parent else None
     buffer = BlockBuffer(store) if store is not None else None
     sink = buffer.add if buffer else (lambda _cid, _block: None)
-    encoded = encode_release(sources, parent, plaintext, sink, effort=effort, progress=progress)
+    encoded = encode_release(
+        sources,
+        parent,
+        plaintext,
+        sink,
+        effort=effort,
+        sibling=_available(position.sibling, plaintext),
+        progress=progress,
+    )
     if buffer:
         buffer.flush()
     finished = position.finished
@@ -132,6 +146,22 @@ def _parent(release: Release, plaintext: Plaintext) -> Parent:
             f"the blocks of the parent {release.release_id} are not here",
             hint=f"fetch it first: modelreg sync {release.release_id}",
         ) from None
+
+
+def _sibling(view: View, name: ModelName, version: Version) -> Release | None:
+    plain = version.without_build
+    release = view.version(name, plain) if plain != version else None
+    return view.existing(release) if release else None
+
+
+def _available(release: Release | None, plaintext: Plaintext) -> Parent | None:
+    """A release to encode against, if its blocks are here; without them a variant is only larger."""
+    if release is None:
+        return None
+    try:
+        return Parent(release.manifest_cid, plaintext.manifest(release.manifest_cid))
+    except NotFoundError:
+        return None
 
 
 def _taken(name: ModelName, version: Version, release: ReleaseId) -> ConflictError:

@@ -153,6 +153,11 @@ class Version:
         pre = match["pre"]
         return core, pre is None, tuple(map(_identifier_key, pre.split("."))) if pre else ()
 
+    @property
+    def without_build(self) -> "Version":
+        """The version that differs at most in build metadata, and has none."""
+        return Version(self.text.partition("+")[0])
+
     def __lt__(self, other: Self) -> bool:
         return self.precedence < other.precedence
 
