@@ -1,0 +1,30 @@
+"""Run one comparison and put its table into docs/benchmarks.md.
+
+python -m benchmarks.report transfer --corpus DIR
+python -m benchmarks.report throughput
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+
+
+def main() -> int:
+    """Run the comparison named first, with the arguments that follow."""
+    name, *arguments = sys.argv[1:]
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    table = "\n".join(line for line in done.stdout.splitlines() if line.startswith("|"))
+    place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
+    page = PAGE.read_text()
+    if not place.search(page) or not table:
+        raise SystemExit(f"docs/benchmarks.md has no place for {name}, or it printed no table")
+    PAGE.write_text(place.sub(lambda _: f"\n{table}\n\n", page))
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
