@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelreg.encode import EncodedRelease, Parent, encode_release
-from modelreg.errors import ConflictError, InputError, NotFoundError, NotPermittedError
+from modelreg.errors import ConflictError, InputError, NotFoundError, NotPermittedError, UnreachableError
 from modelreg.format.names import ModelName, Reference, ReleaseId, Version
 from modelreg.format.release import Release
 from modelreg.ledger.draft import Draft, expected_id
@@ -23,14 +23,16 @@ __all__ = ["Position", "encode_sources", "find_position", "record"]
 class Position:
     """Where a new release belongs.
 
-    `sibling` is the same version without its variant, `finished` the release itself if an earlier run
-    recorded it.
+    `base` is the release to encode it against: the nearest of its lineage that was not yanked, so that nobody
+    needs the blocks of what was withdrawn. `sibling` is the same version without its variant, `finished` the
+    release itself if an earlier run recorded it.
     """
 
     name: ModelName
     version: Version
     branch: str
     parent: Release | None
+    base: Release | None
     sibling: Release | None = None
     finished: Release | None = None
 
@@ -59,7 +61,7 @@ def find_position(
         if str(taken) not in pins.list() or finished.branch != branch:
             raise _taken(name, version, taken)
         parent = view.existing(finished.parent) if finished.parent else None
-        return Position(name, version, branch, parent, sibling, finished)
+        return Position(name, version, branch, parent, _base(view, parent), sibling, finished)
     head = view.head(name, branch)
     parent = view.resolve(reference) if reference else view.existing(head) if head else None
     if head is not None and (parent is None or parent.release_id != head):
@@ -69,7 +71,7 @@ def find_position(
             found=f"head {head}",
             hint="publish on top of the head, or begin another branch with --branch",
         )
-    return Position(name, version, branch, parent, sibling)
+    return Position(name, version, branch, parent, _base(view, parent), sibling)
 
 
 def encode_sources(
@@ -87,15 +89,15 @@ def encode_sources(
         position: where the release belongs.
         sources: its files.
         store: takes the blocks; None only counts them.
-        plaintext: reads the parent.
+        plaintext: reads the base.
         effort: see `encode_release`.
         progress: told the bytes done since the last call.
 
     Raises:
-        NotFoundError: the parent's blocks are not to be had.
+        NotFoundError: the base's blocks are not to be had.
         ConflictError: an interrupted run recorded this version with other content.
     """
-    parent = _parent(position.parent, plaintext) if position.parent else None
+    parent = _parent(position.base, plaintext) if position.base else None
     buffer = BlockBuffer(store) if store is not None else None
     sink = buffer.add if buffer else (lambda _cid, _block: None)
     encoded = encode_release(
@@ -138,12 +140,17 @@ def record(position: Position, encoded: EncodedRelease, view: View, ledger: Writ
         raise
 
 
+def _base(view: View, parent: Release | None) -> Release | None:
+    lineage = view.lineage(parent.release_id) if parent else iter(())
+    return next((release for release in lineage if not release.yanked), None)
+
+
 def _parent(release: Release, plaintext: Plaintext) -> Parent:
     try:
         return Parent(release.manifest_cid, plaintext.manifest(release.manifest_cid))
     except NotFoundError:
         raise NotFoundError(
-            f"the blocks of the parent {release.release_id} are not here",
+            f"the blocks of {release.release_id}, which this release is encoded against, are not here",
             hint=f"fetch it first: modelreg sync {release.release_id}",
         ) from None
 
@@ -151,7 +158,8 @@ def _parent(release: Release, plaintext: Plaintext) -> Parent:
 def _sibling(view: View, name: ModelName, version: Version) -> Release | None:
     plain = version.without_build
     release = view.version(name, plain) if plain != version else None
-    return view.existing(release) if release else None
+    found = view.existing(release) if release else None
+    return None if found is None or found.yanked else found
 
 
 def _available(release: Release | None, plaintext: Plaintext) -> Parent | None:
@@ -160,7 +168,7 @@ def _available(release: Release | None, plaintext: Plaintext) -> Parent | None:
         return None
     try:
         return Parent(release.manifest_cid, plaintext.manifest(release.manifest_cid))
-    except NotFoundError:
+    except (NotFoundError, UnreachableError):
         return None
 
 
