@@ -9,27 +9,15 @@ import pytest
 from modelreg.encode import Parent
 from modelreg.errors import FormatError, NotFoundError
 from modelreg.format.cid import Cid, Codec
-from modelreg.format.digest import Digest, HashAlgorithm
-from modelreg.format.manifest import (
-    MAX_BASE_CHUNKS,
-    MAX_BASES,
-    Base,
-    BaseRange,
-    Chunk,
-    FileEntry,
-    Manifest,
-    Payload,
-)
+from modelreg.format.digest import Digest
+from modelreg.format.manifest import MAX_BASE_CHUNKS, MAX_BASES, BaseRange
 from modelreg.format.manifest_blocks import write_manifest
-from modelreg.format.merkle import content_root, file_leaves
-from modelreg.format.tensors import FileFormat
 from modelreg.lineage import Lineage
 from modelreg.store.plaintext import Plaintext
 from tests.encode.releases import World, normal, safetensors
-from tests.store.blocks import leaf
+from tests.store.handmade import BLAKE3, made, patch, pyramid, raw, text
 from tests.store.memory import MemoryStore
 
-BLAKE3 = HashAlgorithm.BLAKE3_256
 CAP = 8
 
 
@@ -105,46 +93,8 @@ def test_a_wide_lineage_is_cut_before_readers_refuse_it(world):
     assert MAX_BASE_CHUNKS / 2 < widest <= MAX_BASE_CHUNKS
 
 
-def built(store, name, rows, bases=()):
-    """A release of one file whose rows somebody made up."""
-    leaves = file_leaves(name, ((row.length, row.digest) for row in rows))
-    size = sum(row.length for row in rows)
-    file = FileEntry(name, size, FileFormat.BYTES, len(rows), ())
-    manifest = Manifest(BLAKE3, content_root(leaves, BLAKE3), tuple(bases), (file,), tuple(rows))
-    cid, blocks = write_manifest(manifest)
-    store.put_many(blocks)
-    return Parent(cid, manifest)
-
-
-def raw(store, data):
-    cid, block = leaf(data)
-    store.put_many([(cid, block)])
-    return Chunk(len(data), BLAKE3.digest(data).value, 0, Payload(cid, 0, len(data)))
-
-
-def against(parent, data, offset, length, payload):
-    base = BaseRange(0, 0, offset, length)
-    return Chunk(len(data), BLAKE3.digest(data).value, 3, payload, base), Base(
-        parent.manifest.content_root, parent.cid
-    )
-
-
 def lineage(store, parent):
-    return Lineage(parent, Plaintext(store), BLAKE3)
-
-
-def pyramid(store, levels, width):
-    """Each release's chunks stand against `width` chunks of the one before."""
-    payload = raw(store, b"some payload").payload
-    rows = [raw(store, bytes([n % 256, n // 256])) for n in range(width)]
-    parent = built(store, "f", rows)
-    for level in range(levels):
-        made = [
-            against(parent, level.to_bytes(2, "big") + bytes([n % 256]), 0, parent.manifest.size, payload)
-            for n in range(width)
-        ]
-        parent = built(store, "f", [row for row, _ in made], [made[0][1]])
-    return parent
+    return Lineage(Parent(parent.cid, parent.manifest), Plaintext(store), BLAKE3)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +104,7 @@ def pyramid(store, levels, width):
 def test_attack_delta_pyramid_is_no_base(levels, width, allowed):
     store = MemoryStore()
     parent = pyramid(store, levels, width)
-    assert lineage(store, parent).allows(BaseRange(0, 0, 0, parent.manifest.size)) == allowed
+    assert lineage(store, parent).allows(BaseRange(0, 0, 0, len(parent.data))) == allowed
 
 
 @pytest.mark.parametrize(("levels", "allowed"), [(7, True), (8, False), (15, False), (600, False)])
@@ -166,18 +116,17 @@ def test_attack_delta_chain_of_a_parent_is_no_base(levels, allowed):
 
 def test_a_base_outside_its_file_is_no_base():
     store = MemoryStore()
-    first = built(store, "f", [raw(store, b"abc")])
-    row, base = against(first, b"xyz", 2, 2, raw(store, b"p").payload)
-    parent = built(store, "f", [row], [base])
+    first = made(store, b"abc", [raw(store, b"abc")])
+    row = replace(patch(store, text(1, 1), first, 0, 3), base=BaseRange(0, 0, 2, 2))
+    parent = made(store, text(1, 1), [row], [first.base])
     assert not lineage(store, parent).allows(BaseRange(0, 0, 0, 3))
     assert lineage(store, first).allows(BaseRange(0, 0, 0, 3))
 
 
-def test_a_parent_of_which_a_base_is_missing_is_told(world):
+def test_a_parent_of_which_a_base_is_missing_is_told():
     store = MemoryStore()
-    first = built(store, "f", [raw(store, b"abc")])
-    row, base = against(first, b"xyz", 0, 3, raw(store, b"p").payload)
-    parent = built(store, "f", [row], [base])
+    first = made(store, b"abc", [raw(store, b"abc")])
+    parent = made(store, text(1, 1), [patch(store, text(1, 1), first, 0, 3)], [first.base])
     store.delete([first.cid])
     with pytest.raises(NotFoundError):
         lineage(store, parent).allows(BaseRange(0, 0, 0, 3))
@@ -200,17 +149,15 @@ def test_a_release_on_top_of_a_broken_one_mends_it(world):
 
 
 def test_attack_delta_cycle_cannot_be_built():
-    """A base is named by the hash of its manifest, and so would have to hold its own hash."""
+    """A base is named by the hash of its manifest, which would have to hold that hash itself."""
     store = MemoryStore()
-    first = built(store, "f", [raw(store, b"abc")])
-    payload = raw(store, b"p").payload
-    guess = Parent(Cid(Codec.DAG_CBOR, Digest(BLAKE3, bytes(32))), first.manifest)
-    row, base = against(guess, b"xyz", 0, 3, payload)
-    one = built(store, "f", [row], [base])
-    assert one.cid != guess.cid
-    row, base = against(one, b"xyz", 0, 3, payload)
-    two = built(store, "f", [row], [base])
-    assert two.cid not in (one.cid, guess.cid)
+    first = made(store, b"abc", [raw(store, b"abc")])
+    guess = replace(first, cid=Cid(Codec.DAG_CBOR, Digest(BLAKE3, bytes(32))))
+    seen = {guess.cid}
+    for _ in range(3):
+        guess = made(store, text(1, 1), [patch(store, text(1, 1), guess, 0, 3)], [guess.base])
+        assert guess.cid not in seen
+        seen.add(guess.cid)
 
 
 def test_a_release_that_goes_back_to_older_content_can_be_decoded(world):
