@@ -18,7 +18,15 @@ from modelreg.chain.server import ChainServer
 
 CHAIN_ID = 271828
 ETHER = 10**18
-ANVIL = Path(__file__).parents[1] / "interop" / "node_modules" / ".bin" / "anvil"
+ANVIL = (
+    Path(__file__).parents[1]
+    / "interop"
+    / "node_modules"
+    / "@foundry-rs"
+    / "anvil-linux-amd64"
+    / "bin"
+    / "anvil"
+)
 
 
 def account(name):

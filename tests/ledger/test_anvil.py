@@ -13,7 +13,15 @@ from modelreg.ledger.sender import Patience
 from tests.ledger.conformance import LedgerConformance
 from tests.ledger.world import CHAIN_ID, MODEL, World, draft
 
-ANVIL = Path(__file__).parents[1] / "interop" / "node_modules" / ".bin" / "anvil"
+ANVIL = (
+    Path(__file__).parents[1]
+    / "interop"
+    / "node_modules"
+    / "@foundry-rs"
+    / "anvil-linux-amd64"
+    / "bin"
+    / "anvil"
+)
 
 pytestmark = [pytest.mark.node, pytest.mark.skipif(not ANVIL.exists(), reason="run `make node`")]
 
