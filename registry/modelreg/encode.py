@@ -67,8 +67,8 @@ def encode_release(
     lineage = Lineage(parent, plaintext, algorithm)
     # A lineage that fills the table of bases leaves no place for the sibling.
     kin = Lineage(sibling if len(lineage.bases) < MAX_BASES else None, plaintext, algorithm)
-    bases = lineage.bases + kin.bases[:1]
-    encoder = _Encoder(lineage, kin, algorithm, effort)
+    bases = tuple(dict.fromkeys(lineage.bases + kin.bases[:1]))
+    encoder = _Encoder(lineage, kin, bases, algorithm, effort)
     table = ChunkTable(algorithm, sink)
     new_bytes, files = 0, []
     tasks = (task for source in sources for task in encoder.tasks(source))
@@ -110,9 +110,12 @@ class _Done:
 class _Encoder:
     """Finds bases and encodes single chunks; `encode` runs in several threads."""
 
-    def __init__(self, lineage: Lineage, kin: Lineage, algorithm: HashAlgorithm, effort: int) -> None:
+    def __init__(
+        self, lineage: Lineage, kin: Lineage, bases: tuple[Base, ...], algorithm: HashAlgorithm, effort: int
+    ) -> None:
         self._lineage = lineage
         self._kin = kin
+        self._bases = bases
         self._algorithm = algorithm
         self._effort = effort
 
@@ -149,7 +152,9 @@ class _Encoder:
         except NotFoundError:
             return None
         encoded = encode_cast(data, WordType.of(task.span.word), base or b"", task.cast.word)
-        return (encoded, replace(task.cast.at, base=len(self._lineage.bases))) if encoded else None
+        return (
+            (encoded, replace(task.cast.at, base=self._bases.index(self._kin.bases[0]))) if encoded else None
+        )
 
     def _base_finder(self, source: SourceFile) -> Callable[[Span], BaseRange | None]:
         counterpart = self._lineage.counterpart(source.path, source.format)

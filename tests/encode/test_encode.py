@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modelreg.encode import Parent
 from modelreg.errors import InputError
 from modelreg.format.cid import Codec
 from modelreg.format.delta import Encoding
@@ -228,6 +229,19 @@ def test_a_file_that_moved_is_encoded_against_the_only_one_of_its_format(world):
     two = world.publish({"a.safetensors": small_model(1), "b.safetensors": small_model(2)}, parent)
     other = world.publish({"c.safetensors": small_model(1, 1e-5)}, two)
     assert other.manifest.bases == ()
+
+
+def test_a_sibling_that_is_the_parent_too_is_one_base(world):
+    """A branch for another precision may begin at the release whose values it casts."""
+    notes = random.Random(2).randbytes(90_000)
+    wide, narrow = normal(1, 300, 256), bf16(normal(1, 300, 256))
+    wide = (narrow.astype("<u4") << 16).view("<f4")
+    parent = world.publish({"model.safetensors": safetensors([("w", "F32", wide)]), "notes": notes})
+    files = {"model.safetensors": safetensors([("w", "BF16", narrow)]), "notes": notes[:-1] + b"!"}
+    child = world.publish(files, parent, sibling=Parent(parent.cid, parent.manifest))
+    assert {Encoding(row.encoding) for row in child.manifest.chunks} >= {Encoding.CAST, Encoding.PATCH}
+    assert [base.manifest for base in child.manifest.bases] == [parent.cid]
+    assert world.read(child) == files
 
 
 def test_a_parent_of_another_hash_is_refused(world):
