@@ -279,6 +279,27 @@ def _change(target, change):
         target.symlink_to("/etc/hostname")
 
 
+def test_a_directory_that_is_swapped_for_a_moment(home, source, monkeypatch):
+    """Each file is as it was at the end, but what was read came from elsewhere."""
+    below, evil = source / "below", source.parent / "evil"
+    for place, text in ((below, "good"), (evil, "evil")):
+        place.mkdir()
+        (place / "file.txt").write_text(text)
+    read_at = SourceFile.read_at
+
+    def swapped(self, offset, length):
+        below.rename(source.parent / "away")
+        evil.rename(below)
+        try:
+            return read_at(self, offset, length)
+        finally:
+            below.rename(evil)
+            (source.parent / "away").rename(below)
+
+    monkeypatch.setattr(SourceFile, "read_at", swapped)
+    assert "below/file.txt changed" in refused(home, "publish", source, *OPTIONS, code=2)
+
+
 def test_a_file_that_grows_while_it_is_read(home, source):
     """A trainer still writes to the file, in another process."""
     (source / "log.txt").write_bytes(os.urandom(6 << 20))

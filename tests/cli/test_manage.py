@@ -1,5 +1,6 @@
 """`yank`, `channel`, `pin`, `unpin` and `gc`."""
 
+import importlib
 import shutil
 
 import pytest
@@ -179,6 +180,34 @@ def test_gc_waits_for_who_adds_blocks(world, monkeypatch):
     with home.store_lock.shared():
         assert "in use" in refused(world.publisher, "gc", code=6)
     assert modelreg(world.publisher, "gc").code == 0
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("modelreg_cli.publish._encode", ("publish", "{}", "--model", MODEL, "--version", "1.2.0")),
+        ("modelreg.publish.expected_id", ("publish", "{}", "--model", MODEL, "--version", "1.2.0")),
+        ("modelreg_verifier.sync.replace_directory", ("sync", MODEL)),
+        ("modelreg.store.replicate.fetch_dag", ("pin", MODEL)),
+    ],
+)
+def test_gc_waits_from_the_first_block_to_the_pin(world, monkeypatch, place, arguments):
+    """Else it would remove the blocks that a publish, a sync or a pin just added."""
+    from modelreg.home import Home
+    from modelreg.store.lock import StoreLock
+
+    module, _, name = place.rpartition(".")
+    act, met = getattr(importlib.import_module(module), name), []
+
+    def with_gc(*given, **options):
+        met.append(modelreg(world.publisher, "gc").code)
+        return act(*given, **options)
+
+    impatient = property(lambda self: StoreLock(self.root / "store", timeout=0.1))
+    monkeypatch.setattr(Home, "store_lock", impatient)
+    monkeypatch.setattr(place, with_gc)
+    done(world.publisher, *(str(world.first) if word == "{}" else word for word in arguments))
+    assert met == [6]
 
 
 def test_gc_removes_nothing_if_a_pin_is_damaged(world):
