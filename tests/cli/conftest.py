@@ -1,5 +1,6 @@
 """Homes that cost little: one is made a session, and copied for each test that needs it."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +76,9 @@ def serving():
     servers = []
 
     def serve(home, port=0):
-        server = start(home, "chain", "serve", "--port", port, stderr=None)
+        server = start(home, "--json", "chain", "serve", "--port", port, stderr=None)
         servers.append(server)
-        return server.stdout.readline().strip(), lambda: stop(server)
+        return json.loads(server.stdout.readline())["url"], lambda: stop(server)
 
     def stop(server):
         server.terminate()

@@ -32,7 +32,7 @@ def test_copies_byte_for_byte(world, node, copy):
     document = done(node, "sync", f"{MODEL}@1.0.0", "--to", copy)
     assert tree(copy) == tree(world.first)
     assert stages(copy) == []
-    assert set(document) == {"release_id", "content_root", "path", "bytes", "chunks"}
+    assert document.keys() >= {"release_id", "content_root", "path", "bytes", "chunks"}
     assert document["path"] == str(copy)
     assert document["bytes"]["full"] == sum(map(len, tree(world.first).values()))
     assert 0 < document["bytes"]["fetched"] <= document["bytes"]["full"] * 1.01
@@ -170,10 +170,20 @@ def test_mends_a_damaged_copy(node, world, copy):
     done(node, "sync", MODEL, "--to", copy)
     flip(copy / "model.safetensors")
     (copy / "config.json").unlink()
-    (copy / "extra").write_text("x")
+    (copy / "tokenizer.json").write_text("x")
     again = done(node, "sync", MODEL, "--to", copy)
     assert tree(copy) == tree(world.second)
-    assert again["chunks"]["reused"] >= again["chunks"]["total"] - 2
+    assert again["chunks"]["reused"] >= again["chunks"]["total"] - 3
+
+
+def test_refuses_a_copy_that_somebody_added_files_to(node, world, copy):
+    done(node, "sync", f"{MODEL}@1.0.0", "--to", copy)
+    (copy / "assets" / "notes.txt").write_text("mine")
+    assert "notes.txt" in refused(node, "sync", MODEL, "--to", copy, code=2)
+    assert (copy / "assets" / "notes.txt").read_text() == "mine"
+    (copy / "assets" / "notes.txt").unlink()
+    done(node, "sync", MODEL, "--to", copy)
+    assert tree(copy) == tree(world.second)
 
 
 def test_an_update_is_all_or_nothing(world, node, copy):
