@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelreg.errors import InputError, UnreachableError, VerificationError
+from modelreg.errors import InputError, ModelregError, UnreachableError, VerificationError
 from modelreg.format.names import AtBranch, AtChannel, Reference
 from modelreg_cli.output import human_bytes, printable
 from modelreg_cli.session import REFERENCE, Session, located, pass_session
@@ -47,13 +47,18 @@ def sync_command(
     if follow and not isinstance(reference, AtChannel | AtBranch):
         raise InputError("nothing to follow", expected="a channel or a branch", found=reference)
     last = None
+    warned = False
     while True:
         try:
             with session.ledger() as view:
                 release = view.resolve(reference)
                 if release.release_id != last:
                     _sync(session, view, release, reference, to, only)
-                    last = release.release_id
+                    last, warned = release.release_id, False
+                if release.yanked and not warned:
+                    reason = printable(str(view.yank_reason(release.release_id)))
+                    session.output.remark(f"warning: {release.version} was yanked: {reason}")
+                    warned = True
         except UnreachableError as error:
             if last is None or not follow:
                 raise
@@ -103,7 +108,12 @@ def _sync(
         "release_id": copy.release,
         "content_root": "0x" + release.content_root.hex(),
         "path": str(target),
-        "bytes": {"full": manifest.size, "fetched": source.fetched_bytes},
+        "only": list(only),
+        "bytes": {
+            "full": manifest.size,
+            "copied": _bytes(manifest, rows),
+            "fetched": source.fetched_bytes,
+        },
         "chunks": {"total": copied.total, "fetched": copied.fetched, "reused": copied.reused},
     }
     session.output.result(document, _text(name, release, document))
@@ -121,21 +131,35 @@ def _checked_name(session: Session, view: "View", release: "Release") -> "ModelN
     if name is None:
         raise VerificationError(f"the model of {release.release_id} has no name on the ledger")
     follow_branch(view, session.home.trusted_head, name, release.branch)
-    if release.yanked:
-        reason = view.yank_reason(release.release_id)
-        session.output.remark(f"warning: {name}@{release.version} was yanked: {reason}")
     return name
 
 
 def _check_target(home: "Home", target: Path) -> None:
-    """Never replace a directory that modelreg did not write."""
-    if target.is_dir() and any(target.iterdir()) and home.installed.at(target) is None:
+    """Never replace a directory that modelreg did not write, or one that holds files of the user's."""
+    if not target.is_dir():
+        return
+    copy = home.installed.at(target)
+    foreign = _foreign_file(home, copy, target) if copy else next(iter(sorted(target.iterdir())), None)
+    if foreign is not None:
         raise InputError(
             f"{target} holds other files",
-            expected="a directory that is empty, or that sync wrote",
-            found=next(target.iterdir()).name,
-            hint="name another directory with --to",
+            expected="a directory that is empty, or that holds only what sync wrote",
+            found=foreign.name,
+            hint="move them away, or name another directory with --to",
         )
+
+
+def _foreign_file(home: "Home", copy: "Copy", target: Path) -> Path | None:
+    """A file in a copy that is not of its release; None also where the release is no longer known."""
+    from modelreg.format.selection import PARTIAL_SUFFIX
+
+    try:
+        manifest = home.plaintext.manifest(copy.manifest_cid)
+    except ModelregError:
+        return None
+    suffix = PARTIAL_SUFFIX if copy.only else ""
+    own = {target / (file.path + suffix) for file in manifest.files}
+    return next((path for path in sorted(target.rglob("*")) if not path.is_dir() and path not in own), None)
 
 
 def _bytes(manifest: "Manifest", rows: frozenset[int] | None) -> int:
@@ -144,8 +168,11 @@ def _bytes(manifest: "Manifest", rows: frozenset[int] | None) -> int:
 
 def _text(name: "ModelName", release: "Release", document: dict[str, Any]) -> str:
     size, chunks = document["bytes"], document["chunks"]
+    part = "a part of " if document["only"] else ""
+    whole = f" of {human_bytes(size['full'])}" if document["only"] else ""
     return (
-        f"{name}@{release.version} is at {document['path']}\n"
-        f"verified {human_bytes(size['full'])} against the ledger, fetched {human_bytes(size['fetched'])}"
-        f" ({chunks['reused']} of {chunks['total']} chunks were here)"
+        f"{part}{name}@{release.version} is at {document['path']}\n"
+        f"verified {human_bytes(size['copied'])}{whole} against the ledger,"
+        f" fetched {human_bytes(size['fetched'])}"
+        f" ({chunks['reused']} of {chunks['total']} chunks were in copies here)"
     )

@@ -169,7 +169,6 @@ def test_files_and_directories_that_cannot_be_read(published, tmp_path, copy):
     without_privileges(tmp_path, look)
 
 
-@pytest.mark.xfail(reason="an error of reading leaves verify_directory as an OSError", raises=OSError)
 def test_a_disk_that_fails_is_a_problem_and_no_crash(copy, manifest, monkeypatch):
     original = os.pread
 

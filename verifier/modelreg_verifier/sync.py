@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelreg.errors import InputError
+from modelreg.errors import InputError, NotPermittedError
 from modelreg.format.cid import Cid
 from modelreg.format.digest import Digest
 from modelreg.format.manifest import Manifest
@@ -75,7 +75,8 @@ def copy_release(
     reused = 0
     with os_errors(f"cannot write {target}"), _staging(target) as staging:
         copier = _Copier(manifest, staging, suffix, Plaintext(source, local), local)
-        copier.prepare(wanted)
+        # The holes of a partial copy are zeros: nothing that was staged before may show through them.
+        copier.prepare(wanted, afresh=rows is not None)
         for row, was_here in zip(
             wanted, map_ordered(copier.place, wanted, workers=worker_count()), strict=True
         ):
@@ -109,10 +110,11 @@ class _Copier:
         self._local = local
         self._staged: set[int] = set()
 
-    def prepare(self, rows: Sequence[int]) -> None:
+    def prepare(self, rows: Sequence[int], *, afresh: bool) -> None:
         """Make the files that hold the rows, all zeros unless they were staged before, and no others."""
         numbers = {self._manifest.file_of(row) for row in rows}
-        _remove_others(self._staging, {self._paths[number] for number in numbers})
+        wanted = {self._paths[number] for number in numbers}
+        _remove_others(self._staging, wanted, keep=set() if afresh else wanted)
         self._staged = {number for number in numbers if self._paths[number].exists()}
         for number in numbers:
             self._paths[number].parent.mkdir(parents=True, exist_ok=True)
@@ -129,8 +131,16 @@ class _Copier:
                 return True
             here = self._local.read(digest)
             data = self._plaintext.chunk(self._manifest, row) if here is None else here
-            os.pwrite(descriptor, data, offset)
+            _write_at(descriptor, data, offset)
         return here is not None
+
+
+def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+    """Write all bytes, however few the operating system takes at a time."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
 
 
 def _holds(descriptor: int, length: int, offset: int, digest: Digest) -> bool:
@@ -165,6 +175,11 @@ def _lock_directory(staging: Path) -> int:
     while True:
         staging.mkdir(exist_ok=True)
         descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            os.close(descriptor)
+            raise NotPermittedError(
+                f"{staging} belongs to somebody else", hint="remove it, or sync elsewhere"
+            )
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # Whoever held the lock before may have moved this directory to its final name.
         if staging.exists() and os.path.samestat(staging.lstat(), os.fstat(descriptor)):
@@ -172,16 +187,17 @@ def _lock_directory(staging: Path) -> int:
         os.close(descriptor)
 
 
-def _remove_others(staging: Path, wanted: set[Path]) -> None:
-    """Leave nothing in the staging directory but regular files of this release."""
+def _remove_others(staging: Path, wanted: set[Path], keep: set[Path]) -> None:
+    """Leave nothing in the staging directory but the directories of `wanted` and regular files of `keep`."""
     above = {parent for path in wanted for parent in path.parents}
     for directory, names, files in os.walk(staging):
         for name in [*files, *names]:
             path = Path(directory) / name
-            mode = path.lstat().st_mode
-            if path in wanted and stat.S_ISREG(mode):
+            status = path.lstat()
+            # A file with a second name may be anybody's: writing to it would write there.
+            if path in keep and stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
                 continue
-            if stat.S_ISDIR(mode):
+            if stat.S_ISDIR(status.st_mode):
                 if path not in above:
                     shutil.rmtree(path)
                     names.remove(name)

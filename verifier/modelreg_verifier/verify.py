@@ -103,11 +103,15 @@ def _check_chunks(
 ) -> Iterator[Problem]:
     def check(row: int) -> Problem | None:
         chunk, offset = manifest.chunks[row], manifest.offsets[row]
-        found = manifest.algorithm.digest(os.pread(descriptor, chunk.length, offset))
+        place = _place(manifest.files[manifest.file_of(row)], offset, chunk.length)
+        try:
+            data = os.pread(descriptor, chunk.length, offset)
+        except OSError as error:
+            return Problem(name, "unreadable", f"a chunk {place}", os.strerror(error.errno or 0))
+        found = manifest.algorithm.digest(data)
         progress(chunk.length)
         if found.value == chunk.digest:
             return None
-        place = _place(manifest.files[manifest.file_of(row)], offset, chunk.length)
         wanted = Digest(manifest.algorithm, chunk.digest)
         return Problem(name, "bytes", f"{wanted} {place}", str(found))
 

@@ -1,6 +1,7 @@
 """What is copied where on this machine: one small record a copy, and the chunks that the copies hold."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass
 from hashlib import sha256
@@ -70,7 +71,7 @@ class Installed:
                 continue
 
     def _file(self, path: str) -> Path:
-        return self._root / f"{sha256(path.encode()).hexdigest()[:32]}.json"
+        return self._root / f"{sha256(os.fsencode(path)).hexdigest()[:32]}.json"
 
 
 class InstalledBlocks:

@@ -4,6 +4,7 @@ Implements the decoder's checks of docs/spec/manifest.md, section 5 (9 to 12).
 """
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,9 +210,11 @@ def _weight(data: bytes) -> int:
 def _read_file(place: _Place) -> bytes | None:
     try:
         descriptor = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
         data = os.pread(descriptor, place.length, place.offset)
     except OSError:
         return None
