@@ -125,12 +125,14 @@ def _load(path: Path) -> dict[str, dict[str, Any]]:
     try:
         with os_errors(f"cannot read {path}"), path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
+        if len(raw) > _MAX_BYTES:
+            raise InputError(f"{path} is too long", expected=f"at most {_MAX_BYTES} bytes", found="more")
         tables = tomllib.loads(raw.decode())
     except NotFoundError:
         raise NotFoundError(
             f"no home at {path.parent}", hint="make one with `modelreg init`, or name another with --home"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not TOML", found=str(error)) from None
     for name, table in tables.items():
         if name not in _TABLES or not isinstance(table, dict):

@@ -62,11 +62,12 @@ def encode_release(
         progress: told the bytes of plaintext done since the last call.
 
     Raises:
-        InputError: a file changed meanwhile, or the parent or the sibling uses another hash.
+        InputError: a file changed meanwhile, or the parent uses another hash.
     """
     lineage = Lineage(parent, plaintext, algorithm)
     # A lineage that fills the table of bases leaves no place for the sibling.
-    kin = Lineage(sibling if len(lineage.bases) < MAX_BASES else None, plaintext, algorithm)
+    usable = sibling and sibling.manifest.algorithm is algorithm and len(lineage.bases) < MAX_BASES
+    kin = Lineage(sibling if usable else None, plaintext, algorithm)
     bases = tuple(dict.fromkeys(lineage.bases + kin.bases[:1]))
     encoder = _Encoder(lineage, kin, bases, algorithm, effort)
     table = ChunkTable(algorithm, sink)

@@ -100,10 +100,10 @@ class Home:
 
     @cached_property
     def blocks(self) -> MultiStore:
-        """This home's blocks, and those of its peers."""
-        return MultiStore(
-            self.store, [source for peer in self.config.peers for source in _peer_sources(peer)]
-        )
+        """This home's blocks, those that its copies hold, and those of its peers."""
+        copies = InstalledBlocks("copies of this home", self.local_plaintext)
+        peers = [source for peer in self.config.peers for source in _peer_sources(peer)]
+        return MultiStore(self.store, [copies, *peers])
 
     @cached_property
     def plaintext(self) -> Plaintext:

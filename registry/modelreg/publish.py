@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelreg.encode import EncodedRelease, Parent, encode_release
-from modelreg.errors import ConflictError, InputError, NotFoundError, NotPermittedError, UnreachableError
+from modelreg.errors import ConflictError, InputError, ModelregError, NotFoundError, NotPermittedError
 from modelreg.format.names import ModelName, Reference, ReleaseId, Version
 from modelreg.format.release import Release
 from modelreg.ledger.draft import Draft, expected_id
@@ -168,7 +168,7 @@ def _available(release: Release | None, plaintext: Plaintext) -> Parent | None:
         return None
     try:
         return Parent(release.manifest_cid, plaintext.manifest(release.manifest_cid))
-    except (NotFoundError, UnreachableError):
+    except ModelregError:
         return None
 
 

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from modelreg.errors import ModelregError
 from modelreg.format.chunks import Span
 from modelreg.format.delta import MAX_BASE_BYTES, WordType
 from modelreg.format.manifest import BaseRange
@@ -43,11 +44,19 @@ def cast_finder(sibling: Lineage, source: SourceFile) -> Callable[[Span], Cast |
         if tensor is None or other is None or other.shape != tensor.shape or other.dtype is tensor.dtype:
             return None
         at = _scaled(span, tensor, other, number)
-        if at is None or at.offset + at.length > file.size or not sibling.allows(at):
+        if at is None or at.offset + at.length > file.size or not _allowed(sibling, at):
             return None
         return Cast(at, WordType.of(other.dtype))
 
     return find
+
+
+def _allowed(sibling: Lineage, at: BaseRange) -> bool:
+    """Without the manifests behind it a sibling is no base, and the variant only larger."""
+    try:
+        return sibling.allows(at)
+    except ModelregError:
+        return False
 
 
 def _scaled(span: Span, tensor: Tensor, other: Tensor, number: int) -> BaseRange | None:

@@ -26,7 +26,8 @@ def pin_command(session: Session, reference: Reference | None) -> None:
     with session.ledger() as view:
         release = view.resolve(reference)
     with home.store_lock.shared():
-        fetched = fetch_dag(release.manifest_cid, home.blocks, home.store)
+        session.manifest(release)
+        fetched = fetch_dag(release.manifest_cid, home.blocks, home.store, mend=True)
         home.pins.add(str(release.release_id), release.manifest_cid)
     document = {"release_id": str(release.release_id), "bytes": {"fetched": fetched}}
     session.output.result(document, f"pinned {release.release_id}, fetched {human_bytes(fetched)}")

@@ -68,6 +68,7 @@ def publish_command(
     """
     from modelreg.publish import find_position, record
     from modelreg.source import find_sources
+    from modelreg.store.replicate import fetch_dag
 
     label = Version.parse(f"{version}+{variant}" if variant else version)
     branch = check_branch(f"{branch}.{variant}" if variant else branch)
@@ -79,18 +80,29 @@ def publish_command(
         if not dry_run:
             _check_permitted(session, view, model, channel=channel, yes=yes)
         sources = find_sources(path, allow_unsafe)
+        _warn_of_hidden(session, sources)
         if dry_run:
             _report(session, position, _encode(session, position, sources, None, effort), None)
             return
         # The password is asked for before the work, which may take long.
         with session.writer(password_file) as writer:
             encoded = _encode(session, position, sources, home.store, effort)
+            # What the release shares with its parent may lie in copies and peers that go away.
+            fetch_dag(encoded.cid, home.blocks, home.store)
             if view.namespace(model.namespace) is None:
                 writer.claim_namespace(model.namespace)
+                session.output.remark(f"claimed the namespace {model.namespace} for 0x{home.key.hex()}")
             published = record(position, encoded, view, writer, home.pins)
             if channel:
                 writer.set_channel(model, channel, published.release.release_id, view.channel(model, channel))
     _report(session, position, encoded, published)
+
+
+def _warn_of_hidden(session: Session, sources: "tuple[SourceFile, ...]") -> None:
+    """Everybody can read a release for good: say so where a file may have come along by accident."""
+    hidden = [source.path for source in sources if any(part[0] == "." for part in source.path.split("/"))]
+    if hidden:
+        session.output.remark(f"warning: this includes {len(hidden)} hidden files, such as {hidden[0]}")
 
 
 def _check_permitted(
@@ -151,17 +163,24 @@ def _report(
         "version": str(position.version),
         "bytes": sizes,
         "chunks": len(manifest.chunks),
+        "repeated": position.finished is not None,
         "gas": receipt.gas_used if receipt else None,
         "tx": "0x" + receipt.transaction.hex() if receipt else None,
     }
     session.output.result(document, _text(document))
 
 
+def _verb(document: dict[str, Any]) -> str:
+    if document["release_id"] is None:
+        return "would publish"
+    return "published before, nothing changed:" if document["repeated"] else "published"
+
+
 def _text(document: dict[str, Any]) -> str:
     sizes = document["bytes"]
     head = f"{document['model']}@{document['version']}"
     lines = [
-        f"published {head}" if document["release_id"] else f"would publish {head}",
+        f"{_verb(document)} {head}",
         f"  release   {document['release_id'] or 'known once it is on the ledger'}",
         f"  content   {document['content_root']}",
         f"  manifest  {document['manifest_cid']}",

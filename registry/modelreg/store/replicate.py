@@ -9,8 +9,14 @@ from modelreg.store.base import BlockSource, BlockStore
 __all__ = ["fetch_dag"]
 
 
-def fetch_dag(root: Cid, source: BlockSource, store: BlockStore) -> int:
-    """Copy the blocks that a root reaches and `store` lacks; the root is written last.
+def fetch_dag(root: Cid, source: BlockSource, store: BlockStore, *, mend: bool = False) -> int:
+    """Copy the blocks that a root reaches into `store`; the root is written last.
+
+    Args:
+        root: where to begin.
+        source: gives every block, those of `store` too.
+        store: takes them.
+        mend: read the leaves that `store` has as well, and replace those that are damaged.
 
     Returns:
         The bytes that were copied.
@@ -18,22 +24,22 @@ def fetch_dag(root: Cid, source: BlockSource, store: BlockStore) -> int:
     Raises:
         NotFoundError: the source lacks a block.
     """
-    return store.put_many(_missing(root, source, store))
+    return store.put_many(_reached(root, source, None if mend else store))
 
 
-def _missing(root: Cid, source: BlockSource, store: BlockStore) -> Iterator[tuple[Cid, bytes]]:
-    nodes: list[tuple[Cid, bytes]] = []
+def _reached(root: Cid, source: BlockSource, held: BlockStore | None) -> Iterator[tuple[Cid, bytes]]:
+    nodes: list[Cid] = []
     seen = {root}
     rest = [root]
     while rest:
         cid = rest.pop()
         if cid.codec is Codec.RAW:
-            if not store.has(cid):
+            if held is None or not held.has(cid):
                 yield cid, source.get(cid)
             continue
         block = source.get(cid)
-        nodes.append((cid, block))
+        nodes.append(cid)
         below = [link for link in canonical.links(canonical.decode(block)) if link not in seen]
         seen.update(below)
         rest += below
-    yield from reversed(nodes)
+    yield from ((cid, source.get(cid)) for cid in reversed(nodes))
