@@ -1,6 +1,6 @@
 """What differs between two releases, tensor by tensor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from modelreg.format.manifest import FileEntry, Manifest
@@ -18,9 +18,9 @@ _PIECE_BYTES = 512 << 10
 class Difference:
     """One tensor, or the bytes of a file without tensors, that two releases do not have in common.
 
-    `change` is `added`, `removed`, `retyped` (another element type or shape), `changed`, or `renamed` for a
-    file that had the path `was`; `elements` and `changed` count words of the tensor's type, bytes for files
-    without tensors.
+    `change` is `added`, `removed`, `retyped` (another element type or shape), `changed`, `structure` (bytes
+    of a file that no tensor covers: a header, a graph), or `renamed` for a file that had the path `was`.
+    `elements` and `changed` count words of the tensor's type, else bytes.
     """
 
     path: str
@@ -73,6 +73,34 @@ def compare(old: Manifest, read_old: ReadRange, new: Manifest, read_new: ReadRan
         if key not in after:
             elements = part.length // part.word_bytes
             yield Difference(part.path, part.name, "removed", elements, elements)
+    yield from _structures(old, read_old, new, read_new, renamed)
+
+
+def _structures(
+    old: Manifest, read_old: ReadRange, new: Manifest, read_new: ReadRange, renamed: Mapping[str, FileEntry]
+) -> Iterator[Difference]:
+    """Files with tensors whose other bytes differ: a header, or the graph that uses the tensors."""
+    numbers = {file.path: number for number, file in enumerate(new.files)}
+    for number, was in enumerate(old.files):
+        path = renamed[was.path].path if was.path in renamed else was.path
+        after = numbers.get(path)
+        if after is None or not was.tensors or not new.files[after].tensors:
+            continue
+        outside = _outside(new.files[after], after, read_new)
+        if _outside(was, number, read_old) != outside:
+            yield Difference(path, "", "structure", len(outside), len(outside))
+
+
+def _outside(file: FileEntry, number: int, read: ReadRange) -> bytes:
+    """The bytes of a file that no tensor covers."""
+    parts, at = [], 0
+    for tensor in (*file.tensors, None):
+        end = tensor.offset if tensor else file.size
+        parts += [
+            read(number, start, min(_PIECE_BYTES, end - start)) for start in range(at, end, _PIECE_BYTES)
+        ]
+        at = tensor.end if tensor else end
+    return b"".join(parts)
 
 
 def _renamed(old: Manifest, new: Manifest) -> dict[str, FileEntry]:

@@ -1,5 +1,6 @@
 """`bundle`."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,12 @@ def bundle_command(session: Session, reference: Reference, file: Path) -> None:
     with home.rpc() as rpc:
         recorder = RecordingRpc(rpc)
         view = Reader(recorder, chain.contract, chain.chain_id).at_block(number)
-        # Both questions: whoever verifies may ask for the release by this name or by its id.
+        # All that whoever verifies may ask: the release by this name or by its id, and what it is called.
         view.resolve(reference)
         release = view.resolve(AtRelease(release_id))
+        view.model_name(release.model)
+        if release.yanked:
+            view.yank_reason(release_id)
     blocks = manifest_blocks(release, home.blocks)
     bundle = Bundle(chain.chain_id, chain.contract, number, release_id, recorder.answers, blocks)
     _write(file, bundle, release.manifest_cid)
@@ -61,10 +65,9 @@ def _write(file: Path, bundle: "Bundle", manifest: "Cid") -> None:
     from modelreg_verifier.bundle import write_bundle
 
     part = file.with_name(f".{file.name}.part")
-    with os_errors(f"cannot write {file}"):
+    with os_errors(f"cannot write {file}"), part.open("xb") as opened:
         try:
-            with part.open("wb") as opened:
-                write_bundle(opened, bundle, manifest)
-            part.rename(file)
+            write_bundle(opened, bundle, manifest)
+            os.link(part, file)
         finally:
-            part.unlink(missing_ok=True)
+            part.unlink()

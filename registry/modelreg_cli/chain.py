@@ -1,6 +1,9 @@
 """`chain`: the embedded chain as a chain."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -28,7 +31,12 @@ def _serve(session: Session, host: str, port: int) -> None:
 
     file = _file(session)
     with open_chain(file) as chain:
-        serve(chain, host=host, port=port, ready=lambda url: session.output.result({"url": url}, url))
+        serve(
+            chain,
+            host=host,
+            port=port,
+            ready=lambda url: session.output.result({"url": url}, url),
+        )
 
 
 @chain_command.command("status")
@@ -54,9 +62,14 @@ def _status(session: Session, replay: bool) -> None:  # noqa: FBT001  click pass
 
         report = replay_chain(_file(session))
         document["replayed"] = {"blocks": report.blocks, "state_root": "0x" + report.state_root.hex()}
-    session.output.result(
-        document, "\n".join(f"{key:11} {value}" for key, value in document.items() if value)
-    )
+    session.output.result(document, "\n".join(_lines(document)))
+
+
+def _lines(document: dict[str, Any]) -> Iterator[str]:
+    shown = document | {"time": datetime.fromtimestamp(document["time"], UTC).isoformat()}
+    if document["replayed"]:
+        shown["replayed"] = f"{document['replayed']['blocks']} blocks, all as stored"
+    return (f"{key.replace('_', ' '):11} {value}" for key, value in shown.items() if value is not None)
 
 
 def _file(session: Session) -> Path:

@@ -112,7 +112,7 @@ class _Story:
         from modelreg_cli.app import run
 
         paths = [str(self._root / "model") if word == "model" else word for word in arguments]
-        options = ["--home", str(self._root / home), *(["--json"] if self._json_mode else [])]
+        options = ["--quiet", "--home", str(self._root / home), *(["--json"] if self._json_mode else [])]
         printed = StringIO()
         errors = printed if not self._json_mode else StringIO()
         with redirect_stdout(printed), redirect_stderr(errors):

@@ -40,7 +40,7 @@ class Output:
     def remark(self, text: str) -> None:
         """Print a line about what is going on."""
         if not self._quiet:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def error(self, error: ModelregError) -> None:
         """Print an error: a line on standard error, and with --json a document on standard output."""

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelreg.errors import InputError, NotFoundError, VerificationError
-from modelreg.format.names import AtRelease, Reference
+from modelreg.errors import InputError, NotFoundError, UnreachableError, VerificationError
+from modelreg.format.names import AtRelease, Reference, ReleaseId
 from modelreg_cli.output import human_bytes, printable
 from modelreg_cli.session import REFERENCE, Session, located, pass_session
 
 if TYPE_CHECKING:
     from modelreg.format.manifest import Manifest
     from modelreg.format.release import Release
+    from modelreg.ledger.view import View
 
 __all__ = ["verify_command"]
 
@@ -51,9 +52,11 @@ def verify_command(
     only: tuple[str, ...] = ()
     if reference is None and offline is None:
         reference, only = _from_record(session, directory)
-    with _evidence(session, reference, offline, block) as (release, manifest):
+    with _evidence(session, reference, offline, block) as (view, release, manifest):
+        name = f"{view.model_name(release.model)}@{release.version}"
         if release.yanked:
-            session.output.remark(f"warning: {release.release_id} was yanked")
+            reason = printable(str(view.yank_reason(release.release_id)))
+            session.output.remark(f"warning: {name} was yanked: {reason}")
         rows = select_rows(manifest, only) if only else None
         total = manifest.size if rows is None else sum(manifest.chunks[row].length for row in rows)
         with session.output.progress("verify", total) as progress:
@@ -61,6 +64,8 @@ def verify_command(
     document = {
         "ok": not problems,
         "release_id": str(release.release_id),
+        "reference": name,
+        "only": list(only),
         "problems": [
             {"path": p.path, "kind": p.kind, "expected": p.expected, "found": p.found} for p in problems
         ],
@@ -68,15 +73,16 @@ def verify_command(
     lines = [
         f"{printable(p.path)}: {p.kind}: expected {p.expected}, found {printable(p.found)}" for p in problems
     ]
-    verdict = f"{directory} is {release.release_id}, all {human_bytes(total)} of it"
+    part = f"a part, {human_bytes(total)} of {human_bytes(manifest.size)}," if only else "every byte"
+    verdict = f"{directory} is {part} of {name}\nrelease {release.release_id}"
     session.output.result(document, "\n".join(lines) or verdict)
     if problems:
         session.output.failure(
             VerificationError(
-                f"{directory} is not {release.release_id}",
+                f"{directory} is not {name}",
                 expected="every byte as released",
                 found=f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
-                hint="fetch it again: modelreg sync " + str(release.release_id) + f" --to {directory}",
+                hint=f"fetch it again: modelreg sync {name} --to {directory}",
             )
         )
         context.exit(VerificationError.exit_code)
@@ -99,18 +105,18 @@ def _from_record(session: Session, directory: Path) -> tuple[Reference, tuple[st
 @contextmanager
 def _evidence(
     session: Session, reference: Reference | None, offline: Path | None, block: str | None
-) -> "Iterator[tuple[Release, Manifest]]":
+) -> "Iterator[tuple[View, Release, Manifest]]":
     if offline is not None:
         yield _offline(session, reference, offline, block)
     elif reference is not None:
         with session.ledger() as view:
             release = view.resolve(reference)
-            yield release, session.manifest(release)
+            yield view, release, session.manifest(release)
 
 
 def _offline(
     session: Session, reference: Reference | None, path: Path, block: str | None
-) -> "tuple[Release, Manifest]":
+) -> "tuple[View, Release, Manifest]":
     from modelreg.ledger.reader import Reader
     from modelreg.store.files import os_errors
     from modelreg.store.plaintext import Plaintext
@@ -122,5 +128,20 @@ def _offline(
         bundle = read_bundle(file)
     view = Reader(ReplayingRpc(bundle.answers), bundle.contract, bundle.chain_id).at_block(bundle.block)
     require_known_block(view.header, bundle.contract, session.root / "trusted-head.json", block)
-    release = view.resolve(reference or AtRelease(bundle.release))
-    return release, read_release(release, Plaintext(bundle))
+    release = _bundled(view, reference or AtRelease(bundle.release), bundle.release)
+    return view, release, read_release(release, Plaintext(bundle))
+
+
+def _bundled(view: "View", reference: Reference, held: ReleaseId) -> "Release":
+    """The release that a reference means, if the bundle has the evidence for it."""
+    try:
+        return view.resolve(reference)
+    except UnreachableError:
+        release = view.existing(held)
+        found = f"{view.model_name(release.model)}@{release.version}"
+        raise VerificationError(
+            "the bundle is of another release",
+            expected=reference,
+            found=found,
+            hint=f"make one: modelreg bundle {reference} FILE",
+        ) from None

@@ -123,6 +123,7 @@ def test_diff_tells_added_removed_and_retyped(home, tmp_path):
     rows = done(home, "diff", "acme/other@1.0.0", "acme/other@1.1.0")["differences"]
     told = {(row["path"], row["tensor"]): (row["change"], row["changed"]) for row in rows}
     assert told == {
+        ("m.safetensors", None): ("structure", 392),
         ("m.safetensors", "new"): ("added", 7),
         ("m.safetensors", "head.weight"): ("removed", 64 * 256),
         ("m.safetensors", "layer.0.bias"): ("retyped", 256),

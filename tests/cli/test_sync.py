@@ -408,3 +408,27 @@ def test_refuses_to_follow_what_cannot_move(node, copy, reference):
 
 def test_refuses_to_follow_too_fast(node):
     refused(node, "sync", MODEL, "--follow", "--every", "0", code=2)
+
+
+@pytest.mark.parametrize("step", ["replace_directory", "_exchange"])
+def test_goes_on_after_a_crash_where_the_releases_have_other_files(world, node, copy, monkeypatch, step):
+    """Whichever of the two trees stands there, all its files are known."""
+    import modelreg_verifier.atomic as atomic
+    import modelreg_verifier.sync as module
+
+    third = write_huggingface(world.publisher.parent / "third", weights())
+    (third / "config.json").rename(third / "new.json")
+    done(world.publisher, "publish", third, "--model", MODEL, "--version", "1.2.0")
+    done(node, "sync", f"{MODEL}@1.1.0", "--to", copy)
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if step == "replace_directory":
+            patch.setattr(module, step, crash)
+        else:
+            patch.setattr(atomic.shutil, "rmtree", crash)
+        assert modelreg(node, "sync", f"{MODEL}@1.2.0", "--to", copy).code == 130
+    done(node, "sync", f"{MODEL}@1.2.0", "--to", copy)
+    assert tree(copy) == tree(third)

@@ -14,7 +14,7 @@ from modelreg.errors import FormatError, InputError, NotFoundError, UnreachableE
 from modelreg.format import canonical, schema
 from modelreg.format.block import MAX_BLOCK_BYTES
 from modelreg.format.car import CarReader, write_car
-from modelreg.format.cid import Cid, Codec
+from modelreg.format.cid import CID_BYTES, Cid, Codec
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.json_depth import require_shallow
 from modelreg.format.manifest_blocks import read_manifest
@@ -27,6 +27,7 @@ __all__ = ["Bundle", "RecordingRpc", "ReplayingRpc", "manifest_blocks", "read_bu
 
 _KIND = "modelreg/bundle/1"
 _ANSWERS = 4096
+_EVIDENCE_BLOCKS = 64
 _MAX_BYTES = 1 << 30
 
 
@@ -137,7 +138,7 @@ def read_bundle(file: BinaryIO) -> Bundle:
     total = 0
     for cid, block in car:
         held[cid] = block
-        total += len(block)
+        total += CID_BYTES + len(block)
         if total > _MAX_BYTES:
             raise FormatError("bundle", expected=f"at most {_MAX_BYTES} bytes", found="more")
     if len(car.roots) != 1 or car.roots[0] not in held:
@@ -148,7 +149,7 @@ def read_bundle(file: BinaryIO) -> Bundle:
     )
     if not isinstance(contract, bytes) or len(contract) != 20:
         raise FormatError("bundle", expected="a contract address of 20 bytes", found=repr(contract)[:60])
-    parts = [schema.link(cid, HashAlgorithm.BLAKE3_256) for cid in schema.array(evidence, _ANSWERS)]
+    parts = [schema.link(cid, HashAlgorithm.BLAKE3_256) for cid in schema.array(evidence, _EVIDENCE_BLOCKS)]
     answers = _answers(b"".join(held.get(cid, b"") for cid in parts))
     return Bundle(schema.uint(chain), contract, schema.uint(block), _release_id(reference), answers, held)
 

@@ -1,5 +1,6 @@
 """Opening the ledger only at a head that the rules of `head` accept, and remembering it."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,8 @@ def require_known_block(header: Header, contract: bytes, state: Path, block: str
             "the bundle is of another contract", expected=address_text(trusted), found=address_text(contract)
         )
     found = f"0x{header.hash.hex()}"
+    if block is not None and re.fullmatch(r"0x[0-9a-fA-F]{64}", block) is None:
+        raise InputError("not a block hash", expected="0x and 64 hex digits", found=repr(block)[:80])
     if block is not None:
         if block.lower() != found:
             raise VerificationError("the bundle is of another block", expected=block, found=found)
