@@ -19,7 +19,7 @@ test-node: $(STAMP) node  ## tests against JavaScript clients and anvil
 
 .PHONY: test-slow
 test-slow: $(STAMP)  ## crash, load and fuzz campaigns
-	$(BIN)/pytest -n auto --dist worksteal -m "slow and not node"
+	$(BIN)/pytest -n auto --dist worksteal --timeout 1800 -m "slow and not node"
 
 .PHONY: test-mutants
 test-mutants: $(STAMP) node  ## break each check of the contract and see a test fail
