@@ -8,9 +8,14 @@ from modelreg.store.base import BlockSource, BlockStore
 
 __all__ = ["fetch_dag"]
 
+_Node = tuple[Cid, bytes, Iterator[Cid]]
+"""A block, and those of its links that were not followed yet."""
+
 
 def fetch_dag(root: Cid, source: BlockSource, store: BlockStore, *, mend: bool = False) -> int:
-    """Copy the blocks that a root reaches into `store`; the root is written last.
+    """Copy the blocks that a root reaches into `store`; no block comes before those that it links.
+
+    Memory grows with the number of blocks by about 100 bytes each, and with the depth by a block.
 
     Args:
         root: where to begin.
@@ -23,23 +28,28 @@ def fetch_dag(root: Cid, source: BlockSource, store: BlockStore, *, mend: bool =
 
     Raises:
         NotFoundError: the source lacks a block.
+        FormatError: a node is not canonical DAG-CBOR.
     """
     return store.put_many(_reached(root, source, None if mend else store))
 
 
 def _reached(root: Cid, source: BlockSource, held: BlockStore | None) -> Iterator[tuple[Cid, bytes]]:
-    nodes: list[Cid] = []
-    seen = {root}
-    rest = [root]
-    while rest:
-        cid = rest.pop()
-        if cid.codec is Codec.RAW:
-            if held is None or not held.has(cid):
-                yield cid, source.get(cid)
+    seen = {bytes(root)}
+    path = [_node(root, source)]
+    while path:
+        cid, block, links = path[-1]
+        link = next((link for link in links if bytes(link) not in seen), None)
+        if link is None:
+            path.pop()
+            yield cid, block
             continue
-        block = source.get(cid)
-        nodes.append(cid)
-        below = [link for link in canonical.links(canonical.decode(block)) if link not in seen]
-        seen.update(below)
-        rest += below
-    yield from ((cid, source.get(cid)) for cid in reversed(nodes))
+        seen.add(bytes(link))
+        if link.codec is Codec.DAG_CBOR:
+            path.append(_node(link, source))
+        elif held is None or not held.has(link):
+            yield link, source.get(link)
+
+
+def _node(cid: Cid, source: BlockSource) -> _Node:
+    block = source.get(cid)
+    return cid, block, canonical.links(canonical.decode(block) if cid.codec is Codec.DAG_CBOR else None)
