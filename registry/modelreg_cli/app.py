@@ -37,6 +37,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Show the whole story on real models."),
 }
 _INTERRUPTED = 130
+_EVERYWHERE = ("--home", "--json", "-q", "--quiet")
 
 
 class _LazyGroup(click.Group):
@@ -103,12 +104,7 @@ def _report(error: BaseException, output: Output) -> int:
         error.show()
         return error.exit_code
     if isinstance(error, click.ClickException):
-        hint = (
-            f"try `{error.ctx.command_path} --help`"
-            if isinstance(error, click.UsageError) and error.ctx
-            else None
-        )
-        output.error(InputError(error.format_message().rstrip("."), hint=hint))
+        output.error(InputError(error.format_message().rstrip("."), hint=_usage_hint(error)))
         return error.exit_code if isinstance(error, click.UsageError) else InputError.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         click.echo("interrupted", err=True)
@@ -122,6 +118,14 @@ def _report(error: BaseException, output: Output) -> int:
     if isinstance(error, SystemExit):
         raise error
     return _unexpected(error, output)
+
+
+def _usage_hint(error: click.ClickException) -> str | None:
+    if isinstance(error, click.NoSuchOption) and error.option_name in _EVERYWHERE:
+        return f"{error.option_name} stands before the command: modelreg {error.option_name} ..."
+    if isinstance(error, click.UsageError) and error.ctx:
+        return f"try `{error.ctx.command_path} --help`"
+    return None
 
 
 def _translated(error: OSError) -> ModelregError:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["log_command", "ls_command", "release_document", "search_command", "show_command"]
 
-_SHORT = 12
 _SHOWN_TENSORS = 12
 
 
@@ -121,7 +120,7 @@ def _time(release: Release) -> str:
 
 def _line(release: Release, reason: str | None) -> str:
     yanked = f"  yanked: {printable(reason)}" if reason else ""
-    return f"{str(release.release_id)[:_SHORT]}  {_time(release)}  {release.version}{yanked}"
+    return f"{release.release_id}  {_time(release)}  {release.version}{yanked}"
 
 
 def _file_document(file: "FileEntry") -> dict[str, Any]:

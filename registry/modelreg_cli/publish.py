@@ -43,7 +43,11 @@ __all__ = ["publish_command"]
 )
 @click.option("--allow-unsafe", multiple=True, metavar="GLOB", help="Publish files that can run code.")
 @password_file_option
-@click.option("--yes", is_flag=True, help="Claim an unclaimed namespace without asking.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Claim an unclaimed namespace without asking; on the embedded chain nothing is asked.",
+)
 @click.option("--dry-run", is_flag=True, help="Encode and report, but keep and announce nothing.")
 @pass_session
 def publish_command(

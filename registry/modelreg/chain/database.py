@@ -105,7 +105,10 @@ def _needs_immutable(path: Path, error: sqlite3.Error) -> bool:
 def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     """Open an existing chain. Raises NotFoundError, FormatError, NotPermittedError or UnreachableError."""
     if not path.is_file():
-        raise NotFoundError(f"no chain at {path}", hint="make one with `modelreg init`")
+        raise NotFoundError(
+            f"no chain at {path}",
+            hint="`modelreg init` makes one; if this home joined another, bring that one back",
+        )
     with translated(path):
         connection = _open(path, "mode=ro" if readonly else "mode=rw")
         try:
