@@ -8,6 +8,7 @@ import click
 
 from modelreg.errors import InputError, ModelregError, UnreachableError, VerificationError
 from modelreg.format.names import AtBranch, AtChannel, Reference
+from modelreg.format.selection import PARTIAL_SUFFIX, select_rows
 from modelreg_cli.output import human_bytes, printable
 from modelreg_cli.session import REFERENCE, Session, located, pass_session
 
@@ -76,7 +77,6 @@ def _sync(
     to: Path | None,
     only: tuple[str, ...],
 ) -> None:
-    from modelreg.format.selection import select_rows
     from modelreg.home import Home
     from modelreg.store.installed import Copy
     from modelreg.store.plaintext import Plaintext
@@ -150,16 +150,23 @@ def _check_target(home: "Home", target: Path) -> None:
 
 
 def _foreign_file(home: "Home", copy: "Copy", target: Path) -> Path | None:
-    """A file in a copy that is not of its release; None also where the release is no longer known."""
-    from modelreg.format.selection import PARTIAL_SUFFIX
+    """A file in a copy that is of no release which this home knows; None if it no longer knows the copy's.
 
-    try:
-        manifest = home.plaintext.manifest(copy.manifest_cid)
-    except ModelregError:
-        return None
-    suffix = PARTIAL_SUFFIX if copy.only else ""
-    own = {target / (file.path + suffix) for file in manifest.files}
-    return next((path for path in sorted(target.rglob("*")) if not path.is_dir() and path not in own), None)
+    After a crash the files may be those of the release before the one that is noted: its pin names it.
+    """
+    strangers = {path for path in target.rglob("*") if not path.is_dir()}
+    for cid in (copy.manifest_cid, *home.pins.list().values()):
+        if not strangers:
+            return None
+        try:
+            manifest = home.plaintext.manifest(cid)
+        except ModelregError:
+            if cid == copy.manifest_cid:
+                return None
+            continue
+        for file in manifest.files:
+            strangers -= {target / file.path, target / (file.path + PARTIAL_SUFFIX)}
+    return min(strangers, default=None)
 
 
 def _bytes(manifest: "Manifest", rows: frozenset[int] | None) -> int:

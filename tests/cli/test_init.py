@@ -9,6 +9,9 @@ from modelreg.config import read_config
 from tests.cli.command import done, execute, modelreg, refused, tree
 from tests.store.unprivileged import without_privileges
 
+# Of the form that is not stretched: the tests need not wait for it.
+PASSWORD = "modelreg:" + "A" * 43
+
 
 def test_makes_a_home_without_a_terminal(tmp_path):
     home = tmp_path / "deep" / "home"
@@ -28,7 +31,7 @@ def test_makes_a_home_in_an_empty_directory(tmp_path):
 
 def test_takes_the_password_from_a_file(tmp_path, models):
     password = tmp_path / "password"
-    password.write_text("correct horse\n")
+    password.write_text(PASSWORD + "\n")
     home = tmp_path / "home"
     assert done(home, "init", "--password-file", password)["password_file"] == str(password)
     assert not (home / "password").exists()
@@ -36,7 +39,7 @@ def test_takes_the_password_from_a_file(tmp_path, models):
 
 
 def test_takes_the_password_from_eth_password(tmp_path, models, monkeypatch):
-    (tmp_path / "password").write_text("correct horse")
+    (tmp_path / "password").write_text(PASSWORD)
     monkeypatch.setenv("ETH_PASSWORD", "password")
     monkeypatch.chdir(tmp_path)
     home = tmp_path / "home"
@@ -48,7 +51,7 @@ def test_takes_the_password_from_eth_password(tmp_path, models, monkeypatch):
 
 
 def test_eth_password_is_relative_to_the_working_directory(home, models, tmp_path, monkeypatch):
-    (tmp_path / "wrong").write_text("another password")
+    (tmp_path / "wrong").write_text(PASSWORD)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ETH_PASSWORD", "wrong")
     line = refused(
