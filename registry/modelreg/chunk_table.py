@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from modelreg.format.cid import Cid, Codec
-from modelreg.format.delta import Encoded
-from modelreg.format.digest import HashAlgorithm
+from modelreg.format.delta import Encoded, Encoding
+from modelreg.format.digest import Digest, HashAlgorithm
 from modelreg.format.manifest import Base, BaseRange, Chunk, Payload
 
 __all__ = ["ChunkTable", "Sink", "used_bases"]
@@ -83,7 +83,10 @@ class ChunkTable:
 
     def _write(self, items: list[_Waiting]) -> None:
         block = b"".join(item.encoded.payload for item in items)
-        cid = Cid.of(Codec.RAW, block, self._algorithm)
+        if len(items) == 1 and items[0].encoded.encoding is Encoding.RAW:
+            cid = Cid(Codec.RAW, Digest(self._algorithm, items[0].digest))
+        else:
+            cid = Cid.of(Codec.RAW, block, self._algorithm)
         self._sink(cid, block)
         self.stored_bytes += len(block)
         offset = 0
