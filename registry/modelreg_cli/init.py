@@ -1,5 +1,7 @@
 """`init`."""
 
+import fcntl
+import os
 import secrets
 import shutil
 import time
@@ -76,26 +78,41 @@ class _Key:
 
 @contextmanager
 def _new_home(root: Path) -> Iterator[Path]:
-    """A directory that is removed again if making the home fails."""
+    """A directory of which nobody else makes a home meanwhile; it is removed if making the home fails."""
     from modelreg.store.files import os_errors
 
+    existed = root.exists()
+    with os_errors(f"cannot make the home {root}"):
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _require_new(root)
+            with _removed_on_failure(root, itself=not existed):
+                yield root
+        finally:
+            os.close(descriptor)
+
+
+def _require_new(root: Path) -> None:
     if (root / "config.toml").exists():
         raise ConflictError(
             f"{root} is a home already", hint="use it, or name another directory: modelreg --home DIR init"
         )
-    if root.exists() and any(root.iterdir()):
+    if any(root.iterdir()):
         raise InputError(f"{root} is not empty", expected="a new or empty directory", found="other files")
-    existed = root.exists()
-    with os_errors(f"cannot make the home {root}"):
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            yield root
-        except BaseException:
-            for entry in root.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            if not existed:
-                root.rmdir()
-            raise
+
+
+@contextmanager
+def _removed_on_failure(root: Path, *, itself: bool) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for entry in root.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if itself:
+            root.rmdir()
+        raise
 
 
 def _make_key(root: Path, password: str, held_in: Path | None) -> _Key:

@@ -1,12 +1,13 @@
 """`init`: homes of every kind, and what it refuses."""
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 
 from modelreg.config import read_config
-from tests.cli.command import done, execute, modelreg, refused, tree
+from tests.cli.command import done, execute, modelreg, refused, start, tree
 from tests.store.unprivileged import without_privileges
 
 # Of the form that is not stretched: the tests need not wait for it.
@@ -160,3 +161,19 @@ def test_an_interrupted_init_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("modelreg_cli.init._make_store", interrupt)
     assert modelreg(tmp_path / "home", "init").code == 130
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_at_once_make_one_home(tmp_path):
+    """The one that comes too late leaves the other's keys alone."""
+    processes = [start(tmp_path / "home", "--json", "init") for _ in range(2)]
+    results = {process.returncode: out for process in processes for out, _ in [process.communicate()]}
+    assert set(results) == {0, 5}
+    made = json.loads(results[0])
+    assert [key["address"] for key in done(tmp_path / "home", "key", "list")] == [made["address"]]
+    assert done(tmp_path / "home", "chain", "status")["chain_id"] == made["chain_id"]
+
+
+def test_a_failed_init_leaves_a_directory_that_was_there(tmp_path):
+    (tmp_path / "home").mkdir()
+    refused(tmp_path / "home", "init", "--rpc-url", "http://127.0.0.1:1", code=6)
+    assert list((tmp_path / "home").iterdir()) == []
