@@ -182,6 +182,12 @@ def test_a_disk_that_fails_is_a_problem_and_no_crash(copy, manifest, monkeypatch
     assert ("zeros.bin", "unreadable") in found
 
 
+@pytest.mark.xfail(reason="every chunk looks through all tensors of its file, also where nothing differs")
+def test_tensors_are_looked_through_only_for_what_differs(copy, manifest, monkeypatch):
+    monkeypatch.setattr("modelreg_verifier.verify._place", lambda *_: pytest.fail("nothing differs"))
+    assert problems(copy, manifest) == []
+
+
 class TestPartialCopies:
     @pytest.fixture
     def rows(self, manifest):
