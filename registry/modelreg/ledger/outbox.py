@@ -1,7 +1,9 @@
 """The journal of signed transactions: written before they are sent. docs/spec/ledger.md, section 8."""
 
 import contextlib
+import errno
 import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -9,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from modelreg.errors import ConflictError, NotPermittedError
+from modelreg.errors import (
+    ConflictError,
+    ModelregError,
+    NotPermittedError,
+    UnreachableError,
+    VerificationError,
+)
 from modelreg.ledger.fees import Fees
 
 __all__ = ["Outbox", "Sent"]
@@ -32,6 +40,7 @@ CREATE INDEX IF NOT EXISTS sent_by_purpose ON sent (chain, account, purpose);
 _COLUMNS = "hash, nonce, raw, purpose, most, tip, open"
 _BUSY_SECONDS = 30.0
 _LOOK_AGAIN = 0.02
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,5 +162,32 @@ class Outbox:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            hint = "check the disk's space and the file's permissions; nothing was sent"
-            raise NotPermittedError(f"cannot use {self._path}", found=str(error), hint=hint) from None
+            raise _error_of(error, self._path) from None
+
+
+def _error_of(error: sqlite3.Error | OSError, path: Path) -> ModelregError:
+    what, name = f"cannot use {path}", getattr(error, "sqlite_errorname", "")
+    if _for_want_of_space(error, name, path.parent):
+        hint = "free some space, or run `modelreg gc`, and try again"
+        return UnreachableError(what, found=os.strerror(errno.ENOSPC), hint=hint)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR")):
+        return UnreachableError(what, found=str(error), hint="try again: nothing is sent twice")
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        hint = "move it away once none of this key's transactions waits; a new one is made"
+        return VerificationError(what, expected="a journal of transactions", found=str(error), hint=hint)
+    hint = "check the permissions of the file and its directory, and the mount"
+    return NotPermittedError(what, found=str(error), hint=hint)
+
+
+def _for_want_of_space(error: sqlite3.Error | OSError, name: str, directory: Path) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _FULL
+    # On a full disk SQLite cannot open a file that it would have to make.
+    return name.startswith("SQLITE_FULL") or (name.startswith("SQLITE_CANTOPEN") and _is_full(directory))
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        return os.statvfs(directory).f_bavail == 0
+    except OSError:
+        return False
