@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from modelreg.errors import InputError, NotFoundError
-from modelreg.store.files import os_errors
+from modelreg.ledger.hexdata import address_text
+from modelreg.store.files import os_errors, replace_file
 
-__all__ = ["ChainSettings", "Config", "parse_address", "read_config", "write_config"]
+__all__ = ["ChainSettings", "Config", "choose_key", "parse_address", "read_config", "write_config"]
 
 _MAX_BYTES = 64 << 10
 # Two epochs: Ethereum finalizes after that.
 _REORG_BLOCKS = 64
 _ADDRESS = re.compile(r"(?:0x)?([0-9a-fA-F]{40})")
+_TABLE = re.compile(r"\s*\[")
+_KEY_TABLE = re.compile(r"\s*\[\s*key\s*\]\s*(#.*)?")
+_KEY_LINE = re.compile(r"\s*(address|password_file)\s*=")
 _TABLES = {
     "chain": {"file", "rpc", "id", "contract", "block", "max_age"},
     "key": {"address", "password_file"},
@@ -89,7 +93,7 @@ def read_config(path: Path) -> Config:
 
 
 def write_config(path: Path, config: Config) -> None:
-    """Write a configuration for `read_config`."""
+    """Write a configuration for `read_config`; it is durable on return, and never there in part."""
     chain = config.chain
     lines = ["[chain]"]
     if chain.file is not None:
@@ -102,23 +106,74 @@ def write_config(path: Path, config: Config) -> None:
         lines.append(f"max_age = {chain.max_age}")
     lines += ["", "[key]"]
     if config.key is not None:
-        lines.append(f'address = "0x{config.key.hex()}"')
-    if config.password_file is not None:
-        lines.append(f"password_file = {_quote(_relative(config.password_file, path.parent))}")
+        lines += _key_lines(path, config.key, config.password_file)
     peers = ", ".join(_quote(str(peer)) for peer in config.peers)
     lines += ["", "[blocks]", f"peers = [{peers}]", ""]
-    try:
-        path.write_text("\n".join(lines), encoding="utf-8")
-    except UnicodeEncodeError:
-        raise _bad(path, "paths in UTF-8", "other bytes") from None
+    _replace(path, lines)
+
+
+def choose_key(path: Path, key: bytes, password_file: Path | None) -> None:
+    """Make another key of 20 bytes the one that signs; all else in the file stays, comments too.
+
+    Only one process at a time may do so. Raises InputError for a file whose form is not understood.
+    """
+    before = _load(path)
+    lines, inside = [], False
+    for line in path.read_text("utf-8").split("\n"):
+        inside = _KEY_TABLE.fullmatch(line) is not None if _TABLE.match(line) else inside
+        if not inside or _KEY_LINE.match(line) is None:
+            lines.append(line)
+    header = next((at for at, line in enumerate(lines) if _KEY_TABLE.fullmatch(line)), None)
+    if header is None:
+        header = len(lines) + 1
+        lines += ["", "[key]"]
+    lines[header + 1 : header + 1] = wanted = _key_lines(path, key, password_file)
+    _require_only_key_changed(path, before, "\n".join(lines), "\n".join(wanted))
+    _replace(path, lines)
 
 
 def parse_address(text: str) -> bytes:
-    """Read an address of 20 bytes from 40 hex digits. Raises InputError."""
+    """Read an address of 20 bytes from 40 hex digits; mixed case must be the checksum of EIP-55.
+
+    Raises InputError.
+    """
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise InputError("not an address", expected="0x and 40 hex digits", found=repr(text)[:60])
-    return bytes.fromhex(match[1])
+    address, digits = bytes.fromhex(match[1]), match[1]
+    if digits not in (digits.lower(), digits.upper(), address_text(address)[2:]):
+        hint = "a digit or the case of a letter is wrong: copy it again"
+        raise InputError("an address with a wrong checksum", found=text, hint=hint)
+    return address
+
+
+def _key_lines(path: Path, key: bytes, password_file: Path | None) -> list[str]:
+    lines = [f'address = "0x{key.hex()}"']
+    if password_file is not None:
+        lines.append(f"password_file = {_quote(_relative(password_file, path.parent))}")
+    return lines
+
+
+def _require_only_key_changed(path: Path, before: dict[str, Any], text: str, wanted: str) -> None:
+    try:
+        same = tomllib.loads(text) == before | {"key": tomllib.loads(wanted)}
+    except ValueError:
+        same = False
+    if not same:
+        raise InputError(
+            f"cannot change the key in {path}",
+            expected="address and password_file below [key]",
+            hint="edit it",
+        )
+
+
+def _replace(path: Path, lines: list[str]) -> None:
+    try:
+        raw = "\n".join(lines).encode()
+    except UnicodeEncodeError:
+        raise _bad(path, "paths in UTF-8", "other bytes") from None
+    with os_errors(f"cannot write {path}"):
+        replace_file(path, raw)
 
 
 def _load(path: Path) -> dict[str, dict[str, Any]]:

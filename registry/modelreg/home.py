@@ -114,7 +114,10 @@ class Home:
     def key(self) -> bytes:
         """The address, 20 bytes, that signs. Raises InputError if the home has none."""
         if self.config.key is None:
-            raise InputError("this home has no key", hint="make one with `modelreg key new`")
+            raise InputError(
+                "this home has no key",
+                hint="make one with `modelreg key new`, choose it with `modelreg key use`",
+            )
         return self.config.key
 
 

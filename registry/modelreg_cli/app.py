@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "sync": ("sync", "Fetch a release, or what is missing of it, and verify it."),
     "verify": ("verify", "Check files on disk against a release."),
     "yank": ("manage", "Withdraw a release; its data stays."),
+    "namespace": ("namespace", "Show, share and hand over namespaces."),
     "channel": ("manage", "Move and list the names that follow releases."),
     "pin": ("keep", "Keep a release's blocks."),
     "unpin": ("keep", "Stop keeping a release's blocks."),
@@ -104,7 +105,8 @@ def _report(error: BaseException, output: Output) -> int:
         error.show()
         return error.exit_code
     if isinstance(error, click.ClickException):
-        output.error(InputError(error.format_message().rstrip("."), hint=_usage_hint(error)))
+        what = " ".join(error.format_message().split())
+        output.error(InputError(what.rstrip("."), hint=_usage_hint(error)))
         return error.exit_code if isinstance(error, click.UsageError) else InputError.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         click.echo("interrupted", err=True)

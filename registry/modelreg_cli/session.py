@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from modelreg.errors import UnreachableError
 from modelreg.format.names import ModelName, parse_reference
 from modelreg.format.release import Release
 from modelreg_cli.output import Output
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from modelreg.ledger.writer import Writer
 
 __all__ = ["MODEL", "REFERENCE", "Session", "located", "pass_session"]
+
+_LOCK_SECONDS = 30.0
 
 
 class Session:
@@ -68,7 +71,10 @@ class Session:
 
     @contextmanager
     def writer(self, password_file: Path | None) -> "Iterator[Writer]":
-        """The ledger's writer, signing with the home's key."""
+        """The ledger's writer, signing with the home's key.
+
+        What it wrote is seen once more at the end: a ledger that is then rolled back to before is refused.
+        """
         from modelreg.keys import KeyStore
         from modelreg.ledger.writer import Writer
 
@@ -77,6 +83,19 @@ class Session:
         chain = home.config.chain
         with home.rpc() as rpc:
             yield Writer(rpc, chain.contract, chain.chain_id, signer, home.outbox)
+        try:
+            with self.ledger():
+                pass
+        except UnreachableError as error:
+            self.output.remark(f"warning: written, but the ledger's new head could not be read: {error}")
+
+    @contextmanager
+    def changing_settings(self) -> Iterator[Path]:
+        """The home's `config.toml`, which nobody else changes meanwhile."""
+        from modelreg.store.lock import file_lock
+
+        with file_lock(self.home.root / "config.lock", exclusive=True, timeout=_LOCK_SECONDS):
+            yield self.home.root / "config.toml"
 
     def manifest(self, release: Release) -> "Manifest":
         """A release's manifest. Raises NotFoundError if its blocks are not to be had."""

@@ -118,3 +118,81 @@ def test_a_password_file_that_is_no_file_does_not_hang(home, models, tmp_path, k
     place.mkdir() if kind == "directory" else os.mkfifo(place)
     options = ("--model", "acme/m", "--version", "1.0.0", "--password-file", place)
     assert refused(home, "publish", models[0], *options, code=2)
+
+
+def publish(home, path, version, **options):
+    return "publish", path / "config.json", "--model", "acme/c", "--version", version
+
+
+def signer(home):
+    return [key["address"] for key in done(home, "key", "list") if key["signs"]]
+
+
+def test_uses_another_key_and_the_first_again(home, models):
+    [own] = signer(home)
+    made = done(home, "key", "new")
+    assert made["password_file"] == str(home / f"password-{made['address'][2:]}")
+    used = done(home, "key", "use", made["address"].upper().replace("X", "x"))
+    assert used == {
+        "address": made["address"],
+        "before": own,
+        "password_file": made["password_file"],
+    }
+    assert signer(home) == [made["address"]]
+    release = done(home, *publish(home, models[0], "1.0.0"))["release_id"]
+    assert done(home, "show", release)["publisher"] == made["address"]
+    assert done(home, "key", "use", own)["password_file"] == str(home / "password")
+    refused(home, *publish(home, models[0], "1.0.1"), code=8)
+
+
+def test_uses_a_key_whose_password_lies_elsewhere(home, password, tmp_path, models):
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    done(home, "key", "import", secret, "--password-file", password)
+    assert done(home, "key", "use", ADDRESS)["password_file"] is None
+    assert "the key's password is needed" in refused(home, *publish(home, models[0], "1.0.0"), code=2)
+    assert done(home, "key", "use", ADDRESS, "--password-file", password)["password_file"] == str(password)
+    done(home, *publish(home, models[0], "1.0.0"))
+    assert done(home, "key", "use", ADDRESS)["password_file"] == str(password)
+
+
+def test_use_refuses_and_changes_nothing(home, password, tmp_path):
+    [own] = signer(home)
+    (tmp_path / "empty").write_text("\n")
+    before = (home / "config.toml").read_bytes()
+    refused(home, "key", "use", ADDRESS, code=4)
+    refused(home, "key", "use", "nonsense", code=2)
+    refused(home, "key", "use", own, "--password-file", password, code=8)
+    refused(home, "key", "use", own, "--password-file", tmp_path / "missing", code=4)
+    assert (home / "config.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "tail", ["", "\n", "\n[key] # mine\n\n", '\n[ key ]\naddress="0x' + "11" * 20 + '" # old\n']
+)
+def test_use_keeps_all_else_that_the_settings_say(home, monkeypatch, tail):
+    """Comments and unusual spelling too; what the environment says instead is not written."""
+    config = home / "config.toml"
+    chain, _, _ = config.read_text().partition("[key]")
+    peers = '[blocks] # where "[key]" is no table\npeers = [] # none'
+    config.write_text(f"# my settings\n{chain}{peers}{tail}")
+    monkeypatch.setenv("MODELREG_RPC_URL", "http://127.0.0.1:1")
+    key = done(home, "key", "list")[0]["address"]
+    done(home, "key", "use", key)
+    monkeypatch.delenv("MODELREG_RPC_URL")
+    text = config.read_text()
+    assert text.startswith(f"# my settings\n{chain}{peers}")
+    assert text.count("address") == 1
+    assert signer(home) == [key]
+    assert done(home, "ls") == []
+
+
+@pytest.mark.parametrize("form", ["key.address = '{}'\n", "key = {{address = '{}'}}\n"])
+def test_use_leaves_settings_alone_that_it_does_not_understand(home, form):
+    config = home / "config.toml"
+    chain, _, _ = config.read_text().partition("[key]")
+    [own] = signer(home)
+    config.write_text(form.format(own) + chain)
+    before = config.read_bytes()
+    assert "edit it" in refused(home, "key", "use", own, code=2)
+    assert config.read_bytes() == before

@@ -35,7 +35,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
         return database
 
     monkeypatch.setattr("modelreg.ledger.outbox.sqlite3.connect", limited)
-    with pytest.raises(UnreachableError, match="No space left on device.*free some space") as caught:
+    with pytest.raises(UnreachableError, match=r"No space left on device.*free some space") as caught:
         box.add(sent(2, 100_000))
     assert caught.value.exit_code == 6
     monkeypatch.undo()
@@ -84,7 +84,7 @@ def test_a_file_that_another_program_keeps_locked(tmp_path, monkeypatch):
     monkeypatch.setattr("modelreg.ledger.outbox._BUSY_SECONDS", 0.05)
     other = sqlite3.connect(tmp_path / "outbox.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(UnreachableError, match="locked.*nothing is sent twice"):
+    with pytest.raises(UnreachableError, match=r"locked.*nothing is sent twice"):
         box.add(sent(1))
     other.close()
     box.add(sent(1))
