@@ -91,7 +91,7 @@ def _sync(
     _check_target(home, target)
     copy = Copy(str(target), str(reference), str(release.release_id), str(release.manifest_cid), only)
     source = FetchingSource(home.store, home.blocks)
-    with home.store_lock.shared():
+    with home.store_lock.shared(session.output.remark):
         manifest = read_release(release, Plaintext(source))
         rows = select_rows(manifest, only) if only else None
         with session.output.progress("sync", _bytes(manifest, rows)) as progress:
@@ -103,6 +103,7 @@ def _sync(
                 rows,
                 note=lambda: _note(home, copy),
                 progress=progress,
+                remark=session.output.remark,
             )
     document = {
         "release_id": copy.release,

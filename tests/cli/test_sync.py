@@ -205,7 +205,7 @@ def test_goes_on_where_it_was_interrupted(world, node, copy, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_sync_tree", interrupt)
+        patch.setattr(module, "sync_tree", interrupt)
         assert modelreg(node, "sync", MODEL, "--to", copy).code == 130
     assert not copy.exists()
     assert len(stages(copy)) == 1
@@ -216,7 +216,7 @@ def test_goes_on_where_it_was_interrupted(world, node, copy, monkeypatch):
     assert stages(copy) == []
 
 
-@pytest.mark.parametrize("step", ["replace_directory", "_sync_tree"])
+@pytest.mark.parametrize("step", ["replace_directory", "sync_tree"])
 @pytest.mark.parametrize("before", ["nothing", "1.0.0"])
 def test_goes_on_after_a_crash_at_the_last_step(world, node, copy, monkeypatch, step, before):
     """The copy may have appeared while nobody was told."""
@@ -274,7 +274,7 @@ def test_two_syncs_to_one_place(world, node, copy):
 def test_who_finds_the_old_tree_waits_until_it_is_gone(tmp_path, monkeypatch):
     """A sync that starts between another one's exchange and its clean-up must not work in the old tree."""
     import modelreg_verifier.atomic as atomic
-    from modelreg_verifier.sync import _staging
+    from modelreg_verifier.staging import staged
 
     target = tmp_path / "copy"
     target.mkdir()
@@ -283,7 +283,7 @@ def test_who_finds_the_old_tree_waits_until_it_is_gone(tmp_path, monkeypatch):
 
     def other():
         removing.wait()
-        with _staging(target) as staging:
+        with staged(target, print) as staging:
             entered.put(sorted(path.name for path in staging.iterdir()))
             (staging / "other").write_text("other")
 
@@ -297,9 +297,9 @@ def test_who_finds_the_old_tree_waits_until_it_is_gone(tmp_path, monkeypatch):
     monkeypatch.setattr(atomic.shutil, "rmtree", slow_removal)
     thread = threading.Thread(target=other)
     thread.start()
-    with _staging(target) as staging:
+    with staged(target, print) as staging:
         (staging / "new").write_text("new")
-        atomic.replace_directory(staging, target)
+        atomic.replace_directory(staging, target, print)
     thread.join()
     assert entered.get() == []
     assert tree(target) == {"new": b"new"}

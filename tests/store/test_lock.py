@@ -10,6 +10,7 @@ import time
 import pytest
 
 from modelreg.errors import UnreachableError
+from modelreg.store import lock
 from modelreg.store.lock import StoreLock, file_lock
 
 HOLD = """
@@ -110,3 +111,44 @@ def test_an_error_inside_frees_it(tmp_path):
     for _ in range(2):
         with pytest.raises(KeyError), file_lock(tmp_path / "lock", exclusive=True, timeout=0):
             raise KeyError
+
+
+class TestPatience:
+    """A process that was stopped holds its locks, but nobody waits for ever."""
+
+    def test_gc_that_waits_gives_up_before_those_that_it_keeps_out(self):
+        assert lock._GC_SECONDS < lock._STORE_SECONDS / 5
+
+    @pytest.mark.parametrize("ours", ["shared", "exclusive"])
+    def test_who_waits_long_says_for_whom(self, tmp_path, hold, monkeypatch, ours):
+        child = hold("exclusive")
+        child.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(lock, "_REMARK_AFTER", 0.1)
+        remarks = []
+        waiting = getattr(StoreLock(tmp_path, timeout=0.5), ours)(remarks.append)
+        with pytest.raises(UnreachableError) as refused, waiting:
+            pytest.fail("two had the lock")
+        assert f"process {child.pid} at work" in str(refused.value)
+        assert [f"process {child.pid}," in remark for remark in remarks] == [True]
+
+    def test_the_patience_of_gc_is_not_that_of_the_others(self, tmp_path, hold, monkeypatch):
+        hold("shared")
+        monkeypatch.setattr(lock, "_GC_SECONDS", 0.2)
+        started = time.monotonic()
+        with pytest.raises(UnreachableError), StoreLock(tmp_path).exclusive():
+            pytest.fail("two had the lock")
+        assert time.monotonic() - started < 5
+
+    def test_no_remark_where_nobody_waits(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(lock, "_REMARK_AFTER", 0.0)
+        with StoreLock(tmp_path).shared(pytest.fail):
+            pass
+
+    def test_a_system_that_does_not_tell_its_locks(self, tmp_path, hold, monkeypatch):
+        hold("exclusive")
+        monkeypatch.setattr(lock, "_FILE_LOCKS", tmp_path / "missing")
+        with (
+            pytest.raises(UnreachableError, match="another process"),
+            StoreLock(tmp_path, timeout=0).shared(),
+        ):
+            pytest.fail("two had the lock")

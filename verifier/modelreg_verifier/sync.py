@@ -4,29 +4,23 @@ Nothing appears under its final name before every byte of it has been checked ag
 staged before an interruption is checked and used again.
 """
 
-import fcntl
 import os
-import shutil
-import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelreg.errors import InputError, NotPermittedError
 from modelreg.format.cid import Cid
 from modelreg.format.digest import Digest
 from modelreg.format.manifest import Manifest
 from modelreg.format.selection import PARTIAL_SUFFIX
 from modelreg.parallel import map_ordered, worker_count
-from modelreg.store.files import os_errors, sync_directory
+from modelreg.store.files import os_errors
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg_verifier.atomic import replace_directory
 from modelreg_verifier.fetch import FetchingSource
+from modelreg_verifier.staging import opened, remove_others, staged, sync_tree
 
 __all__ = ["Copied", "copy_release"]
-
-_SYNCED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +45,7 @@ def copy_release(
     *,
     note: Callable[[], None] = lambda: None,
     progress: Callable[[int], None] = lambda _: None,
+    remark: Callable[[str], None] = lambda _: None,
 ) -> Copied:
     """Write the files of a release to `target`, whole or not at all.
 
@@ -63,8 +58,10 @@ def copy_release(
         note: called when every byte is checked and durable, just before the copy appears, so that a copy
             which appears is always noted.
         progress: told the bytes done since the last call.
+        remark: told if another process works at the same place, and this one waits for it.
 
     Raises:
+        ConflictError: another process works at the same place for too long.
         VerificationError: a block or a decoded chunk is not what the manifest names.
         NotFoundError, UnreachableError: a block cannot be had.
         NotPermittedError: the target cannot be written.
@@ -73,7 +70,7 @@ def copy_release(
     source.in_files = _lie_in_files(manifest, wanted)
     suffix = "" if rows is None else PARTIAL_SUFFIX
     reused = 0
-    with os_errors(f"cannot write {target}"), _staging(target) as staging:
+    with os_errors(f"cannot write {target}"), staged(target, remark) as staging:
         copier = _Copier(manifest, staging, suffix, Plaintext(source, local), local)
         # The holes of a partial copy are zeros: nothing that was staged before may show through them.
         copier.prepare(wanted, afresh=rows is not None)
@@ -83,9 +80,9 @@ def copy_release(
             reused += was_here
             progress(manifest.chunks[row].length)
         source.flush()
-        _sync_tree(staging)
+        sync_tree(staging)
         note()
-        replace_directory(staging, target)
+        replace_directory(staging, target, remark)
     return Copied(len(wanted), reused)
 
 
@@ -114,11 +111,11 @@ class _Copier:
         """Make the files that hold the rows, all zeros unless they were staged before, and no others."""
         numbers = {self._manifest.file_of(row) for row in rows}
         wanted = {self._paths[number] for number in numbers}
-        _remove_others(self._staging, wanted, keep=set() if afresh else wanted)
+        remove_others(self._staging, wanted, keep=set() if afresh else wanted)
         self._staged = {number for number in numbers if self._paths[number].exists()}
         for number in numbers:
             self._paths[number].parent.mkdir(parents=True, exist_ok=True)
-            with _opened(self._paths[number]) as descriptor:
+            with opened(self._paths[number]) as descriptor:
                 os.ftruncate(descriptor, self._manifest.files[number].size)
 
     def place(self, row: int) -> bool:
@@ -126,7 +123,7 @@ class _Copier:
         chunk, offset = self._manifest.chunks[row], self._manifest.offsets[row]
         digest = Digest(self._manifest.algorithm, chunk.digest)
         number = self._manifest.file_of(row)
-        with _opened(self._paths[number]) as descriptor:
+        with opened(self._paths[number]) as descriptor:
             if number in self._staged and _holds(descriptor, chunk.length, offset, digest):
                 return True
             here = self._local.read(digest)
@@ -145,75 +142,3 @@ def _write_at(descriptor: int, data: bytes, offset: int) -> None:
 
 def _holds(descriptor: int, length: int, offset: int, digest: Digest) -> bool:
     return digest.algorithm.digest(os.pread(descriptor, length, offset)) == digest
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """A file of the staging directory; one descriptor at a time, for a release may have many files."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A directory beside the target, held by this process alone."""
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise InputError(f"cannot sync to {target}", expected="a directory", found="a file or a link")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.with_name(f".{target.name}.modelreg-staging")
-    descriptor = _lock_directory(staging)
-    try:
-        yield staging
-    finally:
-        os.close(descriptor)
-
-
-def _lock_directory(staging: Path) -> int:
-    while True:
-        staging.mkdir(exist_ok=True)
-        descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if os.fstat(descriptor).st_uid != os.geteuid():
-            os.close(descriptor)
-            raise NotPermittedError(
-                f"{staging} belongs to somebody else", hint="remove it, or sync elsewhere"
-            )
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Whoever held the lock before may have moved this directory to its final name.
-        if staging.exists() and os.path.samestat(staging.lstat(), os.fstat(descriptor)):
-            return descriptor
-        os.close(descriptor)
-
-
-def _remove_others(staging: Path, wanted: set[Path], keep: set[Path]) -> None:
-    """Leave nothing in the staging directory but the directories of `wanted` and regular files of `keep`."""
-    above = {parent for path in wanted for parent in path.parents}
-    for directory, names, files in os.walk(staging):
-        for name in [*files, *names]:
-            path = Path(directory) / name
-            status = path.lstat()
-            # A file with a second name may be anybody's: writing to it would write there.
-            if path in keep and stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                if path not in above:
-                    shutil.rmtree(path)
-                    names.remove(name)
-            else:
-                path.unlink()
-
-
-def _sync_tree(staging: Path) -> None:
-    """Make files and names durable; many at once, so that a journal commits them together."""
-    paths = [Path(directory) / name for directory, _, names in os.walk(staging) for name in names]
-    for _ in map_ordered(_sync_file, paths, workers=_SYNCED_AT_ONCE):
-        pass
-    for directory, _, _ in os.walk(staging):
-        sync_directory(directory)
-
-
-def _sync_file(path: Path) -> None:
-    with _opened(path) as descriptor:
-        os.fsync(descriptor)
