@@ -100,6 +100,53 @@ def test_a_channel_that_moved_meanwhile(world, monkeypatch):
     assert done(world.publisher, "show", f"{MODEL}@1.0.0")["release_id"] in line
 
 
+def _chain(home):
+    return {path.name: path.read_bytes() for path in home.glob("chain.sqlite*")}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("publish", "{}", "--model", MODEL, "--version", "1.2.0"),
+        ("yank", MODEL, "--reason", "bad"),
+        ("channel", "set", MODEL, "stable", MODEL),
+        ("namespace", "grant", "acme", "0x" + "11" * 20, "publish"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_rollback_of_what_was_just_written(world, words):
+    """The chain's file is replaced by the one from before: the writer itself notices."""
+    home = world.publisher
+    older = _chain(home)
+    done(home, *(world.first if word == "{}" else word for word in words))
+    for path in home.glob("chain.sqlite*"):
+        path.unlink()
+    for name, content in older.items():
+        (home / name).write_bytes(content)
+    assert "rollback" in refused(home, "log", MODEL, code=3)
+
+
+def test_what_was_written_stays_a_success_if_the_head_cannot_be_read(world, monkeypatch):
+    from modelreg.errors import UnreachableError
+    from modelreg.ledger.writer import Writer
+
+    def deaf(*_):
+        raise UnreachableError("the endpoint is gone")
+
+    yank = Writer.yank
+
+    def then_deaf(self, *arguments):
+        receipt = yank(self, *arguments)
+        monkeypatch.setattr("modelreg_verifier.trust.open_trusted", deaf)
+        return receipt
+
+    monkeypatch.setattr(Writer, "yank", then_deaf)
+    outcome = modelreg(world.publisher, "yank", MODEL, "--reason", "bad")
+    assert outcome.code == 0
+    assert outcome.document["reason"] == "bad"
+    assert "could not be read" in outcome.err
+
+
 def test_pin_fetches_and_keeps(world, tmp_path):
     node = world.node()
     first = done(node, "pin", f"{MODEL}@1.1.0")
