@@ -1,0 +1,198 @@
+"""Signed receipts as JSON and as a header's text. Specified in docs/spec/receipt.md, section 6."""
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from modelreg.errors import FormatError, VerificationError
+from modelreg.format.json_depth import require_shallow
+from modelreg.format.names import ReleaseId
+from modelreg.format.receipt import DOMAIN_NAME, DOMAIN_VERSION, SIGNED_BYTES, Domain, Receipt, SignedReceipt
+
+__all__ = [
+    "MAX_JSON_BYTES",
+    "answer_object",
+    "from_header",
+    "read_answer",
+    "read_object",
+    "stated_domain",
+    "to_header",
+    "to_object",
+]
+
+MAX_JSON_BYTES = 4096
+_HEADER_CHARACTERS = SIGNED_BYTES // 3 * 4  # 387 bytes fill their base64: there is no padding
+
+# Names as in the EIP-712 type, in the order of the receipt's fields, each with its bytes; 0 is a number.
+_FIELDS = {
+    "schema": 0,
+    "node": 20,
+    "releaseId": 32,
+    "planId": 32,
+    "requestId": 32,
+    "client": 20,
+    "inputCommit": 32,
+    "outputCommit": 32,
+    "traceRoot": 32,
+    "runtimeFingerprint": 32,
+    "epoch": 0,
+    "seq": 0,
+    "issuedAt": 0,
+    "prevReceipt": 32,
+}
+_DOMAIN_KEYS = ("name", "version", "chainId", "verifyingContract")
+_ANSWER_KEYS = ("receipt", "digest", "signature")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
+
+
+def to_object(signed: SignedReceipt, domain: Domain) -> dict[str, Any]:
+    """The object that `json.dumps` writes as a receipt of its own: with its domain."""
+    stated = {
+        "name": DOMAIN_NAME,
+        "version": DOMAIN_VERSION,
+        "chainId": domain.chain_id,
+        "verifyingContract": _hex(domain.contract),
+    }
+    return {"domain": stated, **answer_object(signed, domain)}
+
+
+def answer_object(signed: SignedReceipt, domain: Domain) -> dict[str, Any]:
+    """The object without its domain, as an answer of the inference protocol has it."""
+    receipt = {
+        name: value if isinstance(value, int) else _hex(bytes(value))
+        for name, value in zip(_FIELDS, signed.receipt.values, strict=True)
+    }
+    digest = _hex(signed.receipt.digest(domain))
+    return {"receipt": receipt, "digest": digest, "signature": _hex(signed.signature)}
+
+
+def read_object(raw: bytes, domain: Domain) -> SignedReceipt:
+    """Read a receipt of its own for the domain that the reader expects; its signature is not checked.
+
+    Raises:
+        FormatError: anything but the object of section 6.
+        VerificationError: another domain, or another digest than the receipt's.
+    """
+    members = _members(_load(raw), ("domain", *_ANSWER_KEYS))
+    stated = _domain(members["domain"])
+    if stated != domain:
+        raise VerificationError("receipt domain", expected=_place(domain), found=_place(stated))
+    return _signed(members, domain)
+
+
+def read_answer(raw: bytes, domain: Domain) -> SignedReceipt:
+    """Read the object without a domain, as `read_object` reads the whole."""
+    return _signed(_members(_load(raw), _ANSWER_KEYS), domain)
+
+
+def stated_domain(raw: bytes) -> Domain:
+    """The domain that a receipt of its own claims, for a reader who expects none. Raises FormatError."""
+    return _domain(_members(_load(raw), ("domain", *_ANSWER_KEYS))["domain"])
+
+
+def to_header(signed: SignedReceipt) -> str:
+    """The value of the header `modelreg-receipt`."""
+    return base64.b64encode(bytes(signed)).decode("ascii")
+
+
+def from_header(text: str) -> SignedReceipt:
+    """Read a header's value; the signature is not checked. Raises FormatError."""
+    if len(text) != _HEADER_CHARACTERS:
+        raise FormatError("receipt header", expected=f"{_HEADER_CHARACTERS} characters", found=len(text))
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise FormatError("receipt header", expected="base64", found="another character") from None
+    return SignedReceipt.from_bytes(raw)
+
+
+def _hex(raw: bytes) -> str:
+    return f"0x{raw.hex()}"
+
+
+def _place(domain: Domain) -> str:
+    return f"chain {domain.chain_id}, contract {_hex(domain.contract)}"
+
+
+def _load(raw: bytes) -> Any:
+    if len(raw) > MAX_JSON_BYTES:
+        raise FormatError("receipt", expected=f"at most {MAX_JSON_BYTES} bytes of JSON", found=len(raw))
+    require_shallow(raw, "receipt")
+    try:
+        return json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_no_number,
+            parse_constant=_no_number,
+        )
+    except ValueError as error:
+        raise FormatError("receipt", expected="JSON in UTF-8", found=ascii(str(error))[:90]) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise FormatError("receipt", expected="each key once", found="a key that comes again")
+    return members
+
+
+def _integer(text: str) -> int:
+    if _NUMBER.fullmatch(text) is None:
+        _no_number(text)
+    return int(text)
+
+
+def _no_number(text: str) -> None:
+    raise FormatError("receipt number", expected="1 to 16 digits, no leading zero", found=text[:40])
+
+
+def _members(value: Any, keys: tuple[str, ...]) -> Mapping[str, Any]:
+    if not isinstance(value, dict) or value.keys() != set(keys):
+        found = sorted(value) if isinstance(value, dict) else type(value).__name__
+        raise FormatError("receipt", expected="an object with " + ", ".join(keys), found=ascii(found)[:200])
+    return value
+
+
+def _domain(value: Any) -> Domain:
+    members = _members(value, _DOMAIN_KEYS)
+    if (members["name"], members["version"]) != (DOMAIN_NAME, DOMAIN_VERSION):
+        raise FormatError(
+            "receipt domain",
+            expected=f'name "{DOMAIN_NAME}", version "{DOMAIN_VERSION}"',
+            found=ascii((members["name"], members["version"]))[:90],
+        )
+    contract = _bytes(members["verifyingContract"], 20, "verifyingContract")
+    return Domain(_uint(members["chainId"], "chainId"), contract)
+
+
+def _signed(members: Mapping[str, Any], domain: Domain) -> SignedReceipt:
+    fields = _members(members["receipt"], tuple(_FIELDS))
+    values: list[Any] = [
+        _bytes(fields[name], size, name) if size else _uint(fields[name], name)
+        for name, size in _FIELDS.items()
+    ]
+    schema, node, release_id, *rest = values
+    receipt = Receipt(schema, node, ReleaseId(release_id), *rest)
+    signed = SignedReceipt(receipt, _bytes(members["signature"], 65, "signature"))
+    given, digest = _bytes(members["digest"], 32, "digest"), receipt.digest(domain)
+    if given != digest:
+        raise VerificationError("receipt digest", expected=_hex(digest), found=_hex(given))
+    return signed
+
+
+def _uint(value: Any, name: str) -> int:
+    if type(value) is not int:
+        raise FormatError(f"receipt {name}", expected="a number", found=ascii(value)[:40])
+    return value
+
+
+def _bytes(value: Any, size: int, name: str) -> bytes:
+    digits = value.removeprefix("0x") if isinstance(value, str) else ""
+    if len(digits) != 2 * size or len(value) != 2 + 2 * size or digits.strip("0123456789abcdef"):
+        raise FormatError(
+            f"receipt {name}", expected=f"0x and {2 * size} lower-case hex digits", found=ascii(value)[:150]
+        )
+    return bytes.fromhex(digits)
