@@ -21,6 +21,10 @@ test-node: $(STAMP) node  ## tests against JavaScript clients and anvil
 test-slow: $(STAMP)  ## crash, load and fuzz campaigns
 	$(BIN)/pytest -n auto --dist worksteal --timeout 1800 -m "slow and not node"
 
+.PHONY: fuzz
+fuzz: $(STAMP)  ## ten minutes of mutated input for each parser, all at once
+	MODELREG_FUZZ_SECONDS=600 $(BIN)/pytest -n 12 --timeout 3600 -m slow -k fuzz
+
 .PHONY: test-mutants
 test-mutants: $(STAMP) node  ## break each check of the contract and see a test fail
 	$(BIN)/pytest tests/contracts/test_mutants.py

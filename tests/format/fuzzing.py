@@ -1,9 +1,10 @@
 """Fuzz campaigns: mutated seeds into a parser, in a process of its own whose memory is measured.
 
-`MODELREG_FUZZ_SECONDS` sets how long each campaign takes. A parser may return, or raise FormatError; any
+`MODELREG_FUZZ_SECONDS` sets how long each campaign takes. A parser may return, or refuse; any
 other exception, a slow input, or a peak above 256 MB fails. The input at fault is printed in hexadecimal.
 """
 
+import json
 import os
 import random
 import re
@@ -181,12 +182,83 @@ def _car():
     return target, [*REFUSED.values(), *(reference_write(*value) for value in VALID.values())]
 
 
+def _vectors(path):
+    return json.loads((ROOT / "tests" / "vectors" / path).read_text())
+
+
+def _rlp():
+    from modelreg.chain import rlp
+
+    def target(data):
+        assert rlp.encode(rlp.decode(data)) == data
+
+    return target, _nodes()
+
+
+def _nodes():
+    return [
+        bytes.fromhex(node.removeprefix("0x"))
+        for proof in _vectors("ledger/proofs.json")
+        for node in proof["nodes"]
+    ]
+
+
+def _proof():
+    """Nodes that hash to what refers to them: only the first can be made so, and the walk begins there."""
+    from modelreg.format.digest import keccak256
+    from modelreg.ledger.proof import prove
+
+    known = _nodes()
+    return lambda data: prove(keccak256(data), data[:32], [data, *known]), known
+
+
+def _header():
+    from modelreg.ledger.header import parse_header
+
+    def target(data):
+        try:
+            block = json.loads(data)
+        except (ValueError, RecursionError):
+            return
+        parse_header(block)
+
+    return target, [json.dumps(vector["block"]).encode() for vector in _vectors("ledger/headers.json")]
+
+
+def _transaction():
+    from eth_account import Account
+
+    from modelreg.chain.admission import read_transaction
+
+    signer, chain_id = Account.from_key(bytes([1]) * 32), 1337
+    common = {
+        "nonce": 0,
+        "gas": 100_000,
+        "to": signer.address,
+        "value": 1,
+        "data": "0x0102",
+        "chainId": chain_id,
+    }
+    listed = {"accessList": [{"address": signer.address, "storageKeys": ["0x" + "00" * 32]}]}
+    kinds = (
+        {"gasPrice": 1},
+        {"gasPrice": 1, **listed},
+        {"maxFeePerGas": 2, "maxPriorityFeePerGas": 1, **listed},
+    )
+    seeds = [bytes(signer.sign_transaction(common | kind).raw_transaction) for kind in kinds]
+    return lambda data: read_transaction(data, chain_id), seeds
+
+
 TARGETS = {
     "canonical": _canonical,
     "car": _car,
+    "header": _header,
     "onnx": _onnx,
     "paths": _paths,
+    "proof": _proof,
+    "rlp": _rlp,
     "safetensors": _safetensors,
+    "transaction": _transaction,
     "unsafe": _unsafe,
 }
 
@@ -198,7 +270,8 @@ def _peak_mb():
 
 
 def main(name, seconds):
-    from modelreg.errors import FormatError
+    from modelreg.chain.rpcerror import RpcError
+    from modelreg.errors import VerificationError
 
     target, seeds = TARGETS[name]()
     rng = random.Random(time.time_ns())
@@ -209,7 +282,7 @@ def main(name, seconds):
         started = time.process_time()
         try:
             target(data)
-        except FormatError:
+        except (VerificationError, RpcError):
             pass
         except BaseException:
             print(data.hex()[:100_000])
