@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import time
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["init_command"]
 
 _CHAIN_FILE = "chain.sqlite"
+# Stands in a home from the first step until it becomes config.toml with the last.
+_UNFINISHED = ".unfinished-config.toml"
+_MADE = re.compile(r"keystore|password|store|\.new|(chain|outbox)\.sqlite.*")
 _FUNDS_WEI = 10**24
 # Far from the ids of public chains, and exact in JavaScript.
 _CHAIN_IDS = range(1 << 40, 1 << 48)
@@ -65,7 +69,7 @@ def init_command(
         else:
             chain, peers = _embedded_chain(root, key), ()
         _make_store(root)
-        write_config(root / "config.toml", Config(chain, key.address, key.password_file, peers))
+        _finish(root, Config(chain, key.address, key.password_file, peers))
     _report(session, key, chain)
 
 
@@ -78,8 +82,11 @@ class _Key:
 
 @contextmanager
 def _new_home(root: Path) -> Iterator[Path]:
-    """A directory of which nobody else makes a home meanwhile; it is removed if making the home fails."""
-    from modelreg.store.files import os_errors
+    """A directory of which nobody else makes a home meanwhile; it is removed if making the home fails.
+
+    What an init that was killed has left there is removed first.
+    """
+    from modelreg.store.files import os_errors, sync_directory
 
     existed = root.exists()
     with os_errors(f"cannot make the home {root}"):
@@ -87,11 +94,25 @@ def _new_home(root: Path) -> Iterator[Path]:
         descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _clear_unfinished(root)
             _require_new(root)
             with _removed_on_failure(root, itself=not existed):
+                (root / _UNFINISHED).touch()
+                sync_directory(root)
                 yield root
         finally:
             os.close(descriptor)
+
+
+def _clear_unfinished(root: Path) -> None:
+    """Remove what a killed init made there, and nothing else. Nobody was ever shown its key."""
+    marker = root / _UNFINISHED
+    if not marker.exists() or (root / "config.toml").exists():
+        return
+    for entry in list(root.iterdir()):
+        if _MADE.fullmatch(entry.name):
+            _remove(entry)
+    marker.unlink()
 
 
 def _require_new(root: Path) -> None:
@@ -109,10 +130,27 @@ def _removed_on_failure(root: Path, *, itself: bool) -> Iterator[None]:
         yield
     except BaseException:
         for entry in root.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            _remove(entry)
         if itself:
             root.rmdir()
         raise
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def _finish(root: Path, config: Config) -> None:
+    """Make it a home: from now on it has a config.toml."""
+    from modelreg.store.files import sync_directory
+
+    unfinished = root / _UNFINISHED
+    write_config(unfinished, config)
+    unfinished.replace(root / "config.toml")
+    sync_directory(root)
 
 
 def _make_key(root: Path, password: str, held_in: Path | None) -> _Key:

@@ -1,7 +1,13 @@
 """`init`: homes of every kind, and what it refuses."""
 
 import json
+import os
+import random
+import shutil
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -177,3 +183,92 @@ def test_a_failed_init_leaves_a_directory_that_was_there(tmp_path):
     (tmp_path / "home").mkdir()
     refused(tmp_path / "home", "init", "--rpc-url", "http://127.0.0.1:1", code=6)
     assert list((tmp_path / "home").iterdir()) == []
+
+
+# Imports first and then forks, so that it is init that is killed.
+KILLER = """
+import os, signal, sys, time
+import eth_account, modelreg.chain, modelreg.ledger.writer, modelreg.store.local
+from modelreg_cli.app import run
+
+for line in sys.stdin:
+    home, seconds = line.rsplit(" ", 1)
+    begin, child = time.monotonic(), os.fork()
+    if child == 0:
+        os.dup2(2, 1)
+        os._exit(run(["--home", home, "init"]))
+    if float(seconds):
+        time.sleep(float(seconds))
+        os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code, time.monotonic() - begin, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "rounds", [10, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
+def test_the_next_init_succeeds_after_kill_9(tmp_path, rounds):
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"seed {seed}")
+    chance, unfinished = random.Random(seed), 0
+    command = [sys.executable, "-c", KILLER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, text=True, **pipes) as killer:
+
+        def init(home, seconds):
+            killer.stdin.write(f"{home} {seconds}\n")
+            killer.stdin.flush()
+            code, took = killer.stdout.readline().split()
+            return int(code), float(took)
+
+        code, usual = init(tmp_path / "first", 0)
+        assert code == 0
+        for number in range(rounds):
+            home = tmp_path / str(number)
+            code, _ = init(home, chance.uniform(0, 1.1 * usual))
+            finished = (home / "config.toml").exists()
+            unfinished += home.exists() and not finished and any(home.iterdir())
+            assert finished or code != 0
+            again = modelreg(home, "init")
+            assert again.code == (5 if finished else 0), again.err
+            assert len(done(home, "key", "list")) == 1
+            assert done(home, "chain", "status", "--replay")["replayed"]
+            shutil.rmtree(home)
+        killer.stdin.close()
+    assert unfinished, "no round hit an init at work"
+
+
+@pytest.mark.parametrize("step", ["_make_key", "_embedded_chain", "write_config", "_finish"])
+def test_killed_at_a_step(tmp_path, step):
+    """As above, at each step by name."""
+    home = tmp_path / "home"
+    code = f"""
+import os, signal
+from modelreg_cli import init
+from modelreg_cli.app import run
+act = init.{step}
+def killed(*arguments):
+    act(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+init.{step} = killed
+run(["--home", {str(home)!r}, "init"])
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    finished = step == "_finish"
+    if not finished:
+        assert "no home at" in refused(home, "ls", code=4)
+    assert modelreg(home, "init").code == (5 if finished else 0)
+    assert {path.name for path in home.iterdir()} >= {"config.toml", "keystore", "password", "store"}
+    assert not list(home.glob(".*"))
+    assert all(finding["ok"] for finding in done(home, "doctor"))
+
+
+def test_what_somebody_put_into_an_unfinished_home_stays(tmp_path):
+    home = tmp_path / "home"
+    (home / "keystore").mkdir(parents=True)
+    for name in (".unfinished-config.toml", "password", "chain.sqlite-wal", "notes.txt"):
+        (home / name).write_text("")
+    assert "is not empty" in refused(home, "init", code=2)
+    assert [path.name for path in home.iterdir()] == ["notes.txt"]
