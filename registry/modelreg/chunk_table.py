@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from modelreg.format.cid import Cid, Codec
 from modelreg.format.delta import Encoded, Encoding
 from modelreg.format.digest import Digest, HashAlgorithm
-from modelreg.format.manifest import Base, BaseRange, Chunk, Payload
+from modelreg.format.manifest import OWN_BLOCK_BYTES, Base, BaseRange, Chunk, Payload
 
 __all__ = ["ChunkTable", "Sink", "used_bases"]
 
-# A payload of this size has a block of its own (docs/spec/manifest.md, section 4); smaller ones share blocks
-# of at most PACK_BYTES, so that a node that wants few tensors fetches little else.
-_OWN_BLOCK_BYTES = 128 << 10
+# Payloads that have no block of their own share blocks of at most this size, so that a node that wants few
+# tensors fetches little else.
 _PACK_BYTES = 256 << 10
 
 Sink = Callable[[Cid, bytes], None]
@@ -47,18 +46,16 @@ class ChunkTable:
         return digest in self._rows or digest in self._waiting
 
     def add_existing(self, row: Chunk) -> None:
-        """Append a row whose payload is in a block already, or that needs none."""
+        """Append a row whose payload is in a block already, or that needs none; no other has its digest."""
         self._order.append(row.digest)
-        self._rows.setdefault(row.digest, row)
+        self._rows[row.digest] = row
 
     def add_encoded(self, length: int, digest: bytes, encoded: Encoded, base: BaseRange | None) -> None:
-        """Append a row with a new payload; the payload of a digest that is held already is dropped."""
+        """Append a row with a new payload; no other has its digest."""
         self._order.append(digest)
-        if self.holds(digest):
-            return
         waiting = _Waiting(length, digest, encoded, base)
         size = len(encoded.payload)
-        if size >= _OWN_BLOCK_BYTES:
+        if size >= OWN_BLOCK_BYTES:
             self._write([waiting])
             return
         if self._waiting_bytes + size > _PACK_BYTES:

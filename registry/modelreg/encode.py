@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from typing import Any
 
 from modelreg.chunk_table import ChunkTable, Sink, used_bases
 from modelreg.errors import NotFoundError
+from modelreg.format import canonical
 from modelreg.format.chunks import Correspondence, Span, plan
 from modelreg.format.cid import Cid
 from modelreg.format.delta import Encoded, WordType, encode, encode_cast
@@ -18,7 +20,7 @@ from modelreg.format.merkle import content_root, file_leaves
 from modelreg.lineage import Lineage, Parent
 from modelreg.parallel import map_ordered, worker_count
 from modelreg.source import SourceFile
-from modelreg.store.plaintext import Plaintext
+from modelreg.store.base import BlockSource
 from modelreg.variant import Cast, cast_finder
 
 __all__ = ["EncodedRelease", "Parent", "encode_release"]
@@ -28,8 +30,8 @@ __all__ = ["EncodedRelease", "Parent", "encode_release"]
 class EncodedRelease:
     """A release whose blocks the sink has all taken, the manifest's root last.
 
-    `new_bytes` counts the plaintext of chunks that the parent does not hold, `stored_bytes` the bytes of the
-    blocks that this release adds, its manifest included.
+    `new_bytes` counts the plaintext of chunks that are not taken over from the parent, `stored_bytes` the
+    bytes of the blocks that this release adds, its manifest included.
     """
 
     cid: Cid
@@ -41,7 +43,7 @@ class EncodedRelease:
 def encode_release(
     sources: Sequence[SourceFile],
     parent: Parent | None,
-    plaintext: Plaintext,
+    blocks: BlockSource,
     sink: Sink,
     *,
     effort: int,
@@ -54,7 +56,7 @@ def encode_release(
     Args:
         sources: the files in manifest order.
         parent: what to encode against and to share chunks with.
-        plaintext: reads the parent's bytes.
+        blocks: gives the blocks of the parent, of the sibling, and of the releases behind them.
         sink: takes each block of the release, in this thread.
         effort: 0 stores chunks as they are, 1 is balanced, 2 the smallest.
         sibling: the same release in another precision, of which chunks may be casts.
@@ -64,10 +66,10 @@ def encode_release(
     Raises:
         InputError: a file changed meanwhile, or the parent uses another hash.
     """
-    lineage = Lineage(parent, plaintext, algorithm)
+    lineage = Lineage(parent, blocks, algorithm)
     # A lineage that fills the table of bases leaves no place for the sibling.
     usable = sibling and sibling.manifest.algorithm is algorithm and len(lineage.bases) < MAX_BASES
-    kin = Lineage(sibling if usable else None, plaintext, algorithm)
+    kin = Lineage(sibling if usable else None, blocks, algorithm)
     bases = tuple(dict.fromkeys(lineage.bases + kin.bases[:1]))
     encoder = _Encoder(lineage, kin, bases, algorithm, effort)
     table = ChunkTable(algorithm, sink)
@@ -77,17 +79,17 @@ def encode_release(
         for source, chunks in groupby(results, lambda done: done.source):
             first = len(table)
             for done in chunks:
-                new_bytes += _add(table, lineage, done)
+                new_bytes += _add(table, done)
                 progress(done.length)
             source.check_unchanged()
             rows = len(table) - first
             files.append(FileEntry(source.path, source.size, source.format, rows, source.tensors))
     manifest = _manifest(table, tuple(files), bases, algorithm)
-    cid, blocks = write_manifest(manifest)
-    for block_cid, block in blocks:
-        sink(block_cid, block)
-    held = {block_cid for block_cid, _ in write_manifest(parent.manifest)[1]} if parent else set()
-    added = sum(len(block) for block_cid, block in blocks if block_cid not in held)
+    cid, nodes = write_manifest(manifest)
+    for node_cid, node in nodes:
+        sink(node_cid, node)
+    held = _nodes(parent.cid, blocks) if parent else set()
+    added = sum(len(node) for node_cid, node in nodes if node_cid not in held)
     return EncodedRelease(cid, manifest, new_bytes, table.stored_bytes + added)
 
 
@@ -104,8 +106,9 @@ class _Done:
     source: SourceFile
     length: int
     digest: bytes
-    encoded: Encoded | None
-    base: BaseRange | None
+    row: Chunk | None
+    encoded: Encoded | None = None
+    base: BaseRange | None = None
 
 
 class _Encoder:
@@ -115,6 +118,7 @@ class _Encoder:
         self, lineage: Lineage, kin: Lineage, bases: tuple[Base, ...], algorithm: HashAlgorithm, effort: int
     ) -> None:
         self._lineage = lineage
+        self._known = lineage.known()
         self._kin = kin
         self._bases = bases
         self._algorithm = algorithm
@@ -134,10 +138,17 @@ class _Encoder:
         span = task.span
         data = task.source.read_at(span.offset, span.length)
         digest = self._algorithm.digest(data).value
-        if not data or digest in self._lineage.known:
-            return _Done(task.source, len(data), digest, None, None)
+        row = self._row(data, digest)
+        if row is not None:
+            return _Done(task.source, len(data), digest, row)
         encoded, at = self._cast(data, task) or self._encode(data, task)
-        return _Done(task.source, len(data), digest, encoded, at)
+        return _Done(task.source, len(data), digest, None, encoded, at)
+
+    def _row(self, data: bytes, digest: bytes) -> Chunk | None:
+        if not data:
+            return Chunk(0, digest, 0, None)
+        known = self._known.get(digest)
+        return None if known is None else self._lineage.take(known)
 
     def _encode(self, data: bytes, task: _Task) -> tuple[Encoded, BaseRange | None]:
         base = self._lineage.read(task.base) if task.base else None
@@ -172,18 +183,23 @@ class _Encoder:
         return base_of
 
 
-def _add(table: ChunkTable, lineage: Lineage, done: _Done) -> int:
+def _add(table: ChunkTable, done: _Done) -> int:
     """Append a chunk's row; returns the bytes that neither the parent nor an earlier row holds."""
     if table.holds(done.digest):
         table.repeat(done.digest)
-    elif done.length == 0:
-        table.add_existing(Chunk(0, done.digest, 0, None))
-    elif done.encoded is None:
-        table.add_existing(lineage.known[done.digest])
-    else:
+    elif done.row is not None:
+        table.add_existing(done.row)
+    elif done.encoded is not None:
         table.add_encoded(done.length, done.digest, done.encoded, done.base)
         return done.length
     return 0
+
+
+def _nodes(manifest: Cid, blocks: BlockSource) -> set[Cid]:
+    """The blocks that a manifest is made of: tensor shards hang on its file shards, all else on its root."""
+    root: Any = canonical.decode(blocks.get(manifest))
+    shards = [canonical.decode(blocks.get(shard)) for shard in root["files"]]
+    return {manifest, *canonical.links([root, *shards])}
 
 
 def _manifest(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from modelreg.errors import InputError, VerificationError
+from modelreg.errors import InputError, NotFoundError, VerificationError
 from modelreg.format.cid import Cid
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.manifest import (
@@ -16,6 +16,7 @@ from modelreg.format.manifest import (
     Manifest,
 )
 from modelreg.format.tensors import FileFormat
+from modelreg.store.base import BlockSource
 from modelreg.store.plaintext import Plaintext
 
 __all__ = ["Lineage", "Parent"]
@@ -28,10 +29,15 @@ _LOOK_DEPTH = 4 * MAX_DEPTH
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The release that a new one is encoded against."""
+    """The release that a new one is encoded against.
+
+    `ours` says that the publisher of the new one published it, too: then each of its rows was decoded, or
+    encoded and decoded again, when that was done.
+    """
 
     cid: Cid
     manifest: Manifest
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +56,28 @@ _TOO_MUCH = _Need(_LOOK_DEPTH, 0)
 class Lineage:
     """The releases that rows may refer to: the parent (base 0) and the parent's own bases (from base 1).
 
+    The parent may be a stranger's, made to harm whoever builds on it. What a child needs of it is therefore
+    decoded from blocks alone: that this machine has the plaintext does not show that others can decode it.
+
+    Args:
+        parent: the release; without one there is nothing to refer to.
+        blocks: gives the blocks of the releases.
+        algorithm: the hash of the child.
+
     Attributes:
         bases: these releases, at most MAX_BASES.
-        known: rows for chunks that the parent holds, by digest.
 
     Raises, on construction: InputError if the parent uses another hash.
     """
 
-    def __init__(self, parent: Parent | None, plaintext: Plaintext, algorithm: HashAlgorithm) -> None:
+    def __init__(self, parent: Parent | None, blocks: BlockSource, algorithm: HashAlgorithm) -> None:
         self._parent = parent
-        self._plaintext = plaintext
+        self._plaintext = Plaintext(blocks)
+        self._taken: dict[int, Chunk | None] = {}
         self._needs: dict[tuple[Cid, int], _Need] = {}
         self._by_path: dict[str, tuple[int, FileEntry]] = {}
         self._by_format: dict[FileFormat, list[tuple[int, FileEntry]]] = {}
         self.bases: tuple[Base, ...] = ()
-        self.known: dict[bytes, Chunk] = {}
         if parent is not None:
             self._learn(parent, algorithm)
 
@@ -72,6 +85,25 @@ class Lineage:
         """The parent's file of the same path, or its only file of the format where the name changed."""
         alike = self._by_format.get(kind, [])
         return self._by_path.get(path) or (alike[0] if len(alike) == 1 else None)
+
+    def known(self) -> dict[bytes, int]:
+        """Rows of the parent by digest, without those that readers refuse (manifest.md, checks 11 and 12)."""
+        known: dict[bytes, int] = {}
+        if self._parent is not None:
+            for row, chunk in enumerate(self._parent.manifest.chunks):
+                if chunk.digest not in known and self._accepted(self._parent, row):
+                    known[chunk.digest] = row
+        return known
+
+    def take(self, row: int) -> Chunk | None:
+        """A row of the parent as its child writes it; None where it does not decode to its digest.
+
+        Raises:
+            UnreachableError: a source that may have what it takes cannot be asked now.
+        """
+        if row not in self._taken:
+            self._taken[row] = self._take(self._parent, row) if self._parent else None
+        return self._taken[row]
 
     def allows(self, at: BaseRange) -> bool:
         """Whether a chunk may be encoded against a range of the parent.
@@ -109,12 +141,26 @@ class Lineage:
                 "the parent uses another hash", expected=manifest.algorithm.label, found=algorithm.label
             )
         self.bases = (Base(manifest.content_root, parent.cid), *manifest.bases)[:MAX_BASES]
-        for row in manifest.chunks:
-            if row.base is None or row.base.base + 1 < len(self.bases):
-                self.known.setdefault(row.digest, _from_parent(row))
         for number, file in enumerate(manifest.files):
             self._by_path[file.path] = number, file
             self._by_format.setdefault(file.format, []).append((number, file))
+
+    def _accepted(self, parent: Parent, row: int) -> bool:
+        at = parent.manifest.chunks[row].base
+        if at is not None and at.base + 1 >= len(self.bases):
+            return False
+        try:
+            return self._row_need(parent.cid, parent.manifest, row, _LOOK_DEPTH).depth <= MAX_DEPTH
+        except (NotFoundError, VerificationError):
+            return False
+
+    def _take(self, parent: Parent, row: int) -> Chunk | None:
+        try:
+            if not parent.ours:
+                self._plaintext.chunk(parent.manifest, row)
+        except (NotFoundError, VerificationError):
+            return None
+        return _from_parent(parent.manifest.chunks[row])
 
     def _need(self, cid: Cid, manifest: Manifest, at: BaseRange, look: int) -> _Need:
         """What a chunk needs that is encoded against a range of `manifest`, looking at most so deep."""

@@ -11,7 +11,7 @@ from modelreg.ledger.draft import Draft, expected_id
 from modelreg.ledger.view import View
 from modelreg.ledger.writer import Published, Writer
 from modelreg.source import SourceFile
-from modelreg.store.base import BlockStore
+from modelreg.store.base import BlockSource, BlockStore
 from modelreg.store.buffer import BlockBuffer
 from modelreg.store.pins import Pins
 from modelreg.store.plaintext import Plaintext
@@ -77,9 +77,10 @@ def find_position(
 def encode_sources(
     position: Position,
     sources: tuple[SourceFile, ...],
+    blocks: BlockSource,
     store: BlockStore | None,
-    plaintext: Plaintext,
     *,
+    key: bytes | None,
     effort: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EncodedRelease:
@@ -88,8 +89,9 @@ def encode_sources(
     Args:
         position: where the release belongs.
         sources: its files.
-        store: takes the blocks; None only counts them.
-        plaintext: reads the base.
+        blocks: gives the blocks of the releases before it.
+        store: takes the new blocks; None only counts them.
+        key: the address, 20 bytes, that publishes; what it published before need not be decoded again.
         effort: see `encode_release`.
         progress: told the bytes done since the last call.
 
@@ -97,13 +99,14 @@ def encode_sources(
         NotFoundError: the base's blocks are not to be had.
         ConflictError: an interrupted run recorded this version with other content.
     """
-    parent = _parent(position.base, plaintext) if position.base else None
+    plaintext = Plaintext(blocks)
+    parent = _parent(position.base, plaintext, key) if position.base else None
     buffer = BlockBuffer(store) if store is not None else None
     sink = buffer.add if buffer else (lambda _cid, _block: None)
     encoded = encode_release(
         sources,
         parent,
-        plaintext,
+        blocks,
         sink,
         effort=effort,
         sibling=_available(position.sibling, plaintext),
@@ -145,9 +148,10 @@ def _base(view: View, parent: Release | None) -> Release | None:
     return next((release for release in lineage if not release.yanked), None)
 
 
-def _parent(release: Release, plaintext: Plaintext) -> Parent:
+def _parent(release: Release, plaintext: Plaintext, key: bytes | None) -> Parent:
+    cid = release.manifest_cid
     try:
-        return Parent(release.manifest_cid, plaintext.manifest(release.manifest_cid))
+        return Parent(cid, plaintext.manifest(cid), ours=release.publisher == key)
     except NotFoundError:
         raise NotFoundError(
             f"the blocks of {release.release_id}, which this release is encoded against, are not here",

@@ -144,10 +144,11 @@ def _encode(
 ) -> "EncodedRelease":
     from modelreg.publish import encode_sources
 
+    home = session.home
     total = sum(source.size for source in sources)
     with session.output.progress("publish", total) as progress:
         return encode_sources(
-            position, sources, store, session.home.plaintext, effort=effort, progress=progress
+            position, sources, home.blocks, store, key=home.config.key, effort=effort, progress=progress
         )
 
 

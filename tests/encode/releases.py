@@ -72,9 +72,8 @@ class World:
         def sink(cid, block):
             store.put_many([(cid, block)])
 
-        options.setdefault("plaintext", Plaintext(store))
         parent = parent and Parent(parent.cid, parent.manifest)
-        return encode_release(find_sources(root), parent, sink=sink, effort=effort, **options)
+        return encode_release(find_sources(root), parent, store, sink, effort=effort, **options)
 
     def read(self, release):
         """All files of a release, from blocks alone, by a reader that has nothing yet."""

@@ -94,7 +94,7 @@ def test_a_wide_lineage_is_cut_before_readers_refuse_it(world):
 
 
 def lineage(store, parent):
-    return Lineage(Parent(parent.cid, parent.manifest), Plaintext(store), BLAKE3)
+    return Lineage(Parent(parent.cid, parent.manifest), store, BLAKE3)
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,10 @@ class Shelf:
 
     def encode(self, tensors, parent=None, sibling=None):
         self._path.write_bytes(save(tensors))
-        plaintext = Plaintext(self.store)
         return encode_release(
             find_sources(self._path),
             parent,
-            plaintext,
+            self.store,
             lambda cid, block: self.store.put_many([(cid, block)]),
             effort=1,
             sibling=sibling,

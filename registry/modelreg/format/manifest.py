@@ -22,6 +22,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_FILES",
     "MAX_TENSORS",
+    "OWN_BLOCK_BYTES",
     "Base",
     "BaseRange",
     "Chunk",
@@ -37,6 +38,8 @@ MAX_BASES = 16
 MAX_BASE_RANGE = 2 << 20
 MAX_BASE_CHUNKS = 256
 MAX_DEPTH = 16
+# A payload of this size or more has a block of its own (section 4).
+OWN_BLOCK_BYTES = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,16 @@ from modelreg.errors import FormatError, VerificationError
 from modelreg.format.cid import Cid
 from modelreg.format.delta import Encoding, decode
 from modelreg.format.digest import Digest
-from modelreg.format.manifest import MAX_BASE_CHUNKS, MAX_DEPTH, BaseRange, Chunk, Manifest, Payload
+from modelreg.format.manifest import (
+    MAX_BASE_CHUNKS,
+    MAX_DEPTH,
+    OWN_BLOCK_BYTES,
+    Base,
+    BaseRange,
+    Chunk,
+    Manifest,
+    Payload,
+)
 from modelreg.format.manifest_blocks import read_manifest
 from modelreg.format.selection import PARTIAL_SUFFIX
 from modelreg.store.base import BlockSource
@@ -21,8 +30,6 @@ from modelreg.store.cache import Cache
 
 __all__ = ["LocalPlaintext", "Plaintext"]
 
-# Payloads this long have blocks of their own (docs/spec/manifest.md, section 4): nobody asks for them again.
-_OWN_BLOCK_BYTES = 128 << 10
 # What is kept for the next chunks: blocks that several share, base chunks that two of them straddle, and the
 # manifests of a lineage (a row takes about 600 bytes).
 _CACHED_BLOCK_BYTES = 16 << 20
@@ -37,6 +44,10 @@ class _Place:
     path: Path
     offset: int
     length: int
+
+
+_Way = tuple[Chunk, Base | None]
+"""All that the decoding of a chunk depends on. Of two ways to one digest, one may lead nowhere."""
 
 
 class LocalPlaintext:
@@ -74,14 +85,17 @@ class LocalPlaintext:
 
 
 class Plaintext:
-    """Reads chunks and byte ranges of releases; every byte that it gives was verified."""
+    """Reads chunks and byte ranges of releases; every byte that it gives was verified.
+
+    Without `local` it gives what a node can decode that has nothing yet, and no more.
+    """
 
     def __init__(self, blocks: BlockSource, local: LocalPlaintext | None = None) -> None:
         self._blocks = blocks
         self._local = local or LocalPlaintext()
         self._manifests: Cache[Cid, Manifest] = Cache(_CACHED_ROWS, _rows)
         self._block_cache: Cache[Cid, bytes] = Cache(_CACHED_BLOCK_BYTES, _weight)
-        self._chunk_cache: Cache[Digest, bytes] = Cache(_CACHED_CHUNK_BYTES, _weight)
+        self._chunk_cache: Cache[_Way, bytes] = Cache(_CACHED_CHUNK_BYTES, _weight)
 
     def manifest(self, cid: Cid) -> Manifest:
         """Read and check a manifest."""
@@ -124,7 +138,7 @@ class Plaintext:
         return data
 
     def _block(self, payload: Payload) -> bytes:
-        if payload.size >= _OWN_BLOCK_BYTES:
+        if payload.size >= OWN_BLOCK_BYTES:  # nobody asks for it again
             return self._blocks.get(payload.block)
         return self._block_cache.get(payload.block, lambda: self._blocks.get(payload.block))
 
@@ -156,11 +170,11 @@ class Plaintext:
         return b"".join(parts)[start : start + length]
 
     def _cached_chunk(self, manifest: Manifest, row: int, allowance: "_Allowance") -> bytes:
-        digest = Digest(manifest.algorithm, manifest.chunks[row].digest)
-        data = self._chunk_cache.find(digest)
+        way = _way(manifest, manifest.chunks[row])
+        data = self._chunk_cache.find(way)
         if data is None:
             data = self._chunk(manifest, row, allowance)
-            self._chunk_cache.keep(digest, data)
+            self._chunk_cache.keep(way, data)
         return data
 
 
@@ -180,6 +194,10 @@ class _Allowance:
         self._spent[0] += 1
         if self._spent[0] > MAX_BASE_CHUNKS:
             raise FormatError("delta chain", expected=f"at most {MAX_BASE_CHUNKS} base chunks", found="more")
+
+
+def _way(manifest: Manifest, chunk: Chunk) -> _Way:
+    return chunk, manifest.bases[chunk.base.base] if chunk.base else None
 
 
 def _part(block: bytes, payload: Payload) -> memoryview:
