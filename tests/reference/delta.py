@@ -24,6 +24,7 @@ RAW, ZSTD, SOLO, PATCH, SPARSE, EXP, DIFF, CAST = range(8)
 
 
 def reference_decode(encoding, payload, base, length):
+    assert base is None or 1 <= len(base) <= 2 << 20
     if encoding == RAW:
         return bytes(payload)
     if encoding == ZSTD:
