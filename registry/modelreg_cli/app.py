@@ -5,6 +5,7 @@ import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,7 +39,33 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Show the whole story on real models."),
 }
 _INTERRUPTED = 130
-_EVERYWHERE = ("--home", "--json", "-q", "--quiet")
+_HOME = click.Path(path_type=Path, file_okay=False)
+_EVERYWHERE: list[tuple[list[str], dict[str, Any]]] = [
+    (["--home"], {"type": _HOME}),
+    (["--json", "json_mode"], {"is_flag": True}),
+    (["-q", "--quiet"], {"is_flag": True}),
+]
+
+
+def _take(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Do what the option of the same name does before the command."""
+    from modelreg_cli.session import Session
+
+    session = ctx.find_object(Session)
+    if session is not None and value:
+        session.adjust(**{str(param.name): value})
+
+
+def _accept_everywhere(command: click.Command) -> None:
+    """Let the options that all commands share stand after the command's name too."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _accept_everywhere(child)
+    elif not any(param.name == "json_mode" for param in command.params):
+        command.params += [
+            click.Option(words, hidden=True, expose_value=False, callback=_take, **settings)
+            for words, settings in _EVERYWHERE
+        ]
 
 
 class _LazyGroup(click.Group):
@@ -50,6 +77,7 @@ class _LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"modelreg_cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
+        _accept_everywhere(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -62,7 +90,7 @@ class _LazyGroup(click.Group):
 )
 @click.option(
     "--home",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_HOME,
     envvar="MODELREG_HOME",
     help="The directory of settings, keys, chain and blocks.  [default: the platform's data directory]",
 )
@@ -71,7 +99,10 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="modelreg")
 @click.pass_context
 def cli(ctx: click.Context, home: Path | None, json_mode: bool, quiet: bool) -> None:  # noqa: FBT001
-    """A blockchain-anchored registry and verifier of machine-learning models."""
+    """A blockchain-anchored registry and verifier of machine-learning models.
+
+    The options --home, --json and -q may also stand after the command.
+    """
     from modelreg_cli.session import Session
 
     ctx.obj = Session(home, Output(json_mode=json_mode, quiet=quiet))
@@ -123,8 +154,6 @@ def _report(error: BaseException, output: Output) -> int:
 
 
 def _usage_hint(error: click.ClickException) -> str | None:
-    if isinstance(error, click.NoSuchOption) and error.option_name in _EVERYWHERE:
-        return f"{error.option_name} stands before the command: modelreg {error.option_name} ..."
     if isinstance(error, click.UsageError) and error.ctx:
         return f"try `{error.ctx.command_path} --help`"
     return None

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelreg.format.names import MAIN_BRANCH, ModelName, Reference, ReleaseId, check_branch
+from modelreg.format.names import MAIN_BRANCH, ModelName, Reference, check_branch
 from modelreg.format.release import Release
-from modelreg_cli.output import human_bytes, printable
+from modelreg_cli.output import human_bytes, printable, yanked_mark
 from modelreg_cli.session import MODEL, REFERENCE, Session, pass_session
 
 if TYPE_CHECKING:
@@ -99,19 +99,23 @@ def release_document(name: ModelName | None, release: Release, reason: str | Non
 
 
 def _list(session: Session, view: "View", names: Iterable[ModelName]) -> None:
-    documents = []
-    for name in names:
-        head = view.head(name, MAIN_BRANCH)
-        version = _version(view, head)
-        documents.append({"model": str(name), "version": version, "head": str(head) if head else None})
+    documents = [_model_document(view, name) for name in names]
     width = max((len(str(row["model"])) for row in documents), default=0)
-    lines = [f"{row['model']:{width}}  {row['version'] or '-'}" for row in documents]
+    lines = [
+        f"{row['model']:{width}}  {row['version'] or '-'}{yanked_mark(row['yanked'])}" for row in documents
+    ]
     session.output.result(documents, "\n".join(lines) or "no models")
 
 
-def _version(view: "View", head: ReleaseId | None) -> str | None:
+def _model_document(view: "View", name: ModelName) -> dict[str, str | None]:
+    head = view.head(name, MAIN_BRANCH)
     release = view.release(head) if head else None
-    return str(release.version) if release else None
+    return {
+        "model": str(name),
+        "version": str(release.version) if release else None,
+        "head": str(head) if head else None,
+        "yanked": view.yank_reason(release.release_id) if release and release.yanked else None,
+    }
 
 
 def _time(release: Release) -> str:
@@ -119,8 +123,7 @@ def _time(release: Release) -> str:
 
 
 def _line(release: Release, reason: str | None) -> str:
-    yanked = f"  yanked: {printable(reason)}" if reason else ""
-    return f"{release.release_id}  {_time(release)}  {release.version}{yanked}"
+    return f"{release.release_id}  {_time(release)}  {release.version}{yanked_mark(reason)}"
 
 
 def _file_document(file: "FileEntry") -> dict[str, Any]:

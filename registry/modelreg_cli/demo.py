@@ -87,7 +87,8 @@ class _Story:
         _flip(block, block.stat().st_size // 2)
         self._sync("1.1.1")
         self._say("Somebody changes one byte of the node's weights.")
-        _flip(self._root / "model" / _WEIGHTS, 30_000_000)
+        weights = self._root / "model" / _WEIGHTS
+        _flip(weights, weights.stat().st_size * 2 // 3)
         self._run("node", "verify", "model", ends=VerificationError.exit_code)
         self._say("Syncing again mends the copy; all else is here already.")
         self._sync("1.1.1")

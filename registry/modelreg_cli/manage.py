@@ -1,17 +1,20 @@
 """`yank` and `channel`: what a publisher changes on the ledger later."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from modelreg.errors import ConflictError, InputError
-from modelreg.format.names import ModelName, Reference, check_channel
+from modelreg.format.names import ModelName, Reference, ReleaseId, check_channel
+from modelreg_cli.output import yanked_mark
 from modelreg_cli.password import password_file_option
 from modelreg_cli.session import MODEL, REFERENCE, Session, pass_session
 
 if TYPE_CHECKING:
     from modelreg.ledger.endpoint import Receipt
+    from modelreg.ledger.view import View
 
 __all__ = ["channel_command", "yank_command"]
 
@@ -31,10 +34,31 @@ def yank_command(session: Session, reference: Reference, reason: str, password_f
                 expected="a release in force",
                 found=view.yank_reason(release.release_id),
             )
+        name = view.model_name(release.model)
+        channels = [channel for channel, at in _channels(view, name) if at == release.release_id]
         with session.writer(password_file) as writer:
             receipt = writer.yank(release.release_id, reason)
-    document = {"release_id": str(release.release_id), "reason": reason, **_cost(receipt)}
+    for channel in channels:
+        session.output.remark(
+            f"warning: nodes that follow {name}@{channel} still get this release:"
+            f" move it with `modelreg channel set {name} {channel} REF`"
+        )
+    document = {
+        "release_id": str(release.release_id),
+        "reason": reason,
+        "channels": channels,
+        **_cost(receipt),
+    }
     session.output.result(document, f"yanked {release.release_id}")
+
+
+def _channels(view: "View", name: ModelName | None) -> Iterator[tuple[str, ReleaseId | None]]:
+    """A model's channels and where they point."""
+    model = view.model(name) if name else None
+    if model is None:
+        return
+    for channel in model.channels:
+        yield channel, view.channel(model.name, channel)
 
 
 @click.group("channel")
@@ -84,19 +108,28 @@ def _list(session: Session, model: ModelName) -> None:
     from modelreg.format.names import AtBranch
 
     with session.ledger() as view:
-        found = view.model(model)
-        if found is None:
+        if view.model(model) is None:
             view.resolve(AtBranch(model))
-        documents = []
-        for channel in found.channels if found else ():
-            release_id = view.channel(model, channel)
-            release = view.existing(release_id) if release_id else None
-            if release is not None:
-                documents.append(
-                    {"channel": channel, "version": str(release.version), "release_id": str(release_id)}
-                )
-    lines = [f"{row['channel']}  {row['version']}  {row['release_id']}" for row in documents]
+        documents = [
+            _channel_document(view, channel, release_id)
+            for channel, release_id in _channels(view, model)
+            if release_id
+        ]
+    lines = [
+        f"{row['channel']}  {row['version']}  {row['release_id']}{yanked_mark(row['yanked'])}"
+        for row in documents
+    ]
     session.output.result(documents, "\n".join(lines) or "no channels")
+
+
+def _channel_document(view: "View", channel: str, release_id: ReleaseId) -> dict[str, str | None]:
+    release = view.existing(release_id)
+    return {
+        "channel": channel,
+        "version": str(release.version),
+        "release_id": str(release_id),
+        "yanked": view.yank_reason(release_id) if release.yanked else None,
+    }
 
 
 def _cost(receipt: "Receipt | None") -> dict[str, object]:

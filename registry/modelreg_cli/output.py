@@ -12,7 +12,7 @@ import click
 
 from modelreg.errors import ModelregError
 
-__all__ = ["Output", "human_bytes", "printable"]
+__all__ = ["Output", "human_bytes", "printable", "yanked_mark"]
 
 _LINE_EVERY_SECONDS = 3.0
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -28,7 +28,7 @@ class Output:
 
     def __init__(self, *, json_mode: bool, quiet: bool) -> None:
         self.json_mode = json_mode
-        self._quiet = quiet
+        self.quiet = quiet
 
     def result(self, document: Any, text: str) -> None:
         """Print a command's result: the document with --json, else the text."""
@@ -39,7 +39,7 @@ class Output:
 
     def remark(self, text: str) -> None:
         """Print a line about what is going on."""
-        if not self._quiet:
+        if not self.quiet:
             click.echo(printable(text), err=True)
 
     def error(self, error: ModelregError) -> None:
@@ -56,7 +56,7 @@ class Output:
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show how far work on `total` bytes has come: a bar on a terminal, else a line every few seconds."""
-        if self._quiet or not total:
+        if self.quiet or not total:
             yield lambda _: None
         elif sys.stderr.isatty():
             with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
@@ -94,6 +94,11 @@ def human_bytes(count: int) -> str:
 def printable(text: str) -> str:
     """Text of strangers without what could move the cursor or forge a line."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def yanked_mark(reason: str | None) -> str:
+    """What follows a release in a list: why it was yanked, if it was."""
+    return f"  yanked: {printable(reason)}" if reason is not None else ""
 
 
 def _error_document(error: ModelregError) -> dict[str, Any]:

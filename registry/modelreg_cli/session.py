@@ -40,6 +40,12 @@ class Session:
         self._root = root
         self.output = output
 
+    def adjust(self, *, home: Path | None = None, json_mode: bool = False, quiet: bool = False) -> None:
+        """Take an option that was given after the command; only before the home is opened."""
+        self._root = home or self._root
+        self.output.json_mode |= json_mode
+        self.output.quiet |= quiet
+
     @cached_property
     def root(self) -> Path:
         """Where the home is, or would be."""

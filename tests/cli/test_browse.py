@@ -24,9 +24,17 @@ def test_ls_and_search(home, models):
     assert [row["model"] for row in done(home, "search", "MI")] == ["acme/minilm"]
     assert done(home, "search", "none") == []
     row = done(home, "ls")[0]
-    assert row == {"model": "acme/minilm", "version": "1.0.0", "head": row["head"]}
+    assert row == {"model": "acme/minilm", "version": "1.0.0", "head": row["head"], "yanked": None}
     publish(home, models[0] / "config.json", "1.0.0", "zoo/b", "--branch", "dev")
-    assert done(home, "ls")[3] == {"model": "zoo/b", "version": None, "head": None}
+    assert done(home, "ls")[3] == {"model": "zoo/b", "version": None, "head": None, "yanked": None}
+
+
+def test_ls_and_search_tell_of_yanks(world):
+    done(world.publisher, "yank", MODEL, "--reason", "evil\x1b[2J")
+    for command in (("ls",), ("search", "tiny")):
+        assert done(world.publisher, *command)[0]["yanked"] == "evil\x1b[2J"
+        text = modelreg(world.publisher, *command, json_mode=False).out
+        assert text == f"{MODEL}  1.1.0  yanked: evil\\x1b[2J\n"
 
 
 def test_log(world):

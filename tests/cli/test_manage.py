@@ -40,6 +40,30 @@ def test_yank_refuses(world, arguments, code):
     assert done(world.publisher, "show", MODEL)["yanked"] is None
 
 
+def test_yank_names_the_channels_that_stay_behind(world):
+    home = world.publisher
+    for channel, reference in (("stable", MODEL), ("old", f"{MODEL}@1.0.0"), ("beta", MODEL)):
+        done(home, "channel", "set", MODEL, channel, reference)
+    outcome = modelreg(home, "yank", MODEL, "--reason", "bad\x1b[2J")
+    assert outcome.document["channels"] == ["stable", "beta"]
+    assert outcome.err.count("warning: ") == 2
+    assert f"modelreg channel set {MODEL} stable" in outcome.err
+    rows = {row["channel"]: row["yanked"] for row in done(home, "channel", "list", MODEL)}
+    assert rows == {"stable": "bad\x1b[2J", "old": None, "beta": "bad\x1b[2J"}
+    lines = modelreg(home, "channel", "list", MODEL, json_mode=False).out.splitlines()
+    assert [line.endswith("  yanked: bad\\x1b[2J") for line in lines] == [True, False, True]
+    done(home, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0")
+    assert done(home, "channel", "list", MODEL)[0]["yanked"] is None
+    outcome = modelreg(home, "yank", f"{MODEL}@1.0.0", "--reason", "bad too")
+    assert outcome.document["channels"] == ["stable", "old"]
+
+
+def test_yank_of_what_no_channel_names_gives_no_remark(world):
+    outcome = modelreg(world.publisher, "yank", MODEL, "--reason", "bad")
+    assert outcome.document["channels"] == []
+    assert outcome.err == ""
+
+
 def test_only_who_may_yanks(world):
     refused(world.node(), "yank", MODEL, "--reason", "mine", code=8)
 

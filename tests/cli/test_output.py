@@ -1,5 +1,7 @@
 """What goes where: one document, plain lines without a terminal, colours only where they are wanted."""
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from modelreg_cli.app import cli
+from modelreg_cli.app import cli, run
 from tests.cli.command import PROGRAM, Outcome, checked_refusal, done, execute, modelreg, start
 from tests.cli.conftest import MODEL
 
@@ -24,6 +26,7 @@ READING = [
     ("diff", f"{MODEL}@1.0.0", MODEL),
     ("key", "list"),
     ("channel", "list", MODEL),
+    ("namespace", "show", "acme"),
     ("chain", "status", "--replay"),
     ("pin",),
     ("gc", "--dry-run"),
@@ -65,6 +68,39 @@ def test_one_document_with_json_and_none_without(world, arguments):
     assert text.out
     with pytest.raises(ValueError, match=r"Expecting|Extra"):
         json.loads(text.out)
+
+
+def run_words(*words):
+    """The command with words in any order, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([str(word) for word in words])
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def test_the_general_options_stand_anywhere(world, tmp_path):
+    home = ("--home", world.publisher)
+    expected = modelreg(world.publisher, "channel", "list", MODEL)
+    for words in (
+        ("channel", "list", MODEL, "--json", *home),
+        (*home, "channel", "list", "--json", MODEL),
+        ("--json", "channel", "list", *home, MODEL),
+        ("--home", tmp_path / "none", "channel", "list", MODEL, *home, "--json", "--json"),
+    ):
+        assert run_words(*words) == expected
+    done(world.publisher, "yank", MODEL, "--reason", "bad")
+    for quiet in ("-q", "--quiet"):
+        assert run_words("sync", MODEL, *home, quiet, "--to", tmp_path / quiet).err == ""
+    assert run_words("sync", MODEL, *home, "--to", tmp_path / "loud").err.startswith("warning: ")
+    assert checked_refusal(run_words("log", "acme/none", *home, "--json"), 4)
+    assert checked_refusal(run_words("log", *home, "--json"), 2)
+
+
+def test_an_option_that_looks_like_a_general_one_is_none(world):
+    """What follows an option belongs to it."""
+    document = done(world.publisher, "yank", MODEL, "--reason", "--json")
+    assert document["reason"] == "--json"
+    assert run_words("--home", world.publisher, "ls", "--", "--json").code == 2
 
 
 @pytest.mark.parametrize("arguments", [*READING, ("sync", MODEL), ("verify", "."), ("publish", ".")])
