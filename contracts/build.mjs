@@ -1,13 +1,14 @@
 // Compiles the contracts with the pinned solc and compares the result with the committed artifacts;
-// `--write` refreshes them. Same sources, compiler and settings give the same bytes everywhere.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+// `--write` refreshes them; names choose contracts. Same sources, compiler and settings give the same bytes
+// everywhere.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sha3 from "js-sha3";
 import solc from "solc";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const CONTRACTS = ["ModelRegistry"];
+const CONTRACTS = ["ModelRegistry", "ReceiptLog"];
 
 // The deterministic deployment proxy has this address on every chain; the salt is zero.
 const DEPLOYER = "0x4e59b44847b379578588920cA78FbF26c0B4956C";
@@ -23,19 +24,18 @@ const SETTINGS = {
   },
 };
 
-function sources() {
-  const names = readdirSync(HERE, { recursive: true }).map((name) => name.replaceAll("\\", "/"));
-  const own = names.filter((name) => name.endsWith(".sol") && !name.startsWith("node_modules/")).sort();
-  return Object.fromEntries(own.map((name) => [name, { content: readFileSync(join(HERE, name), "utf8") }]));
-}
+const read = (path) => readFileSync(join(HERE, path), "utf8");
 
-function compile() {
-  const input = { language: "Solidity", sources: sources(), settings: SETTINGS };
-  const output = JSON.parse(solc.compile(JSON.stringify(input)));
+// Each contract with what it imports and nothing else: the numbers in one's artifact do not hang on the others.
+function compile(name) {
+  const sources = { [`${name}.sol`]: { content: read(`${name}.sol`) } };
+  const input = { language: "Solidity", sources, settings: SETTINGS };
+  const imported = (path) => ({ contents: read(path) });
+  const output = JSON.parse(solc.compile(JSON.stringify(input), { import: imported }));
   const problems = output.errors ?? [];
   problems.forEach((problem) => console.error(problem.formattedMessage));
   if (problems.length > 0) throw new Error("the compiler must have nothing to say");
-  return output.contracts;
+  return output.contracts[`${name}.sol`][name];
 }
 
 const keccak = (hex) => sha3.keccak256(Buffer.from(hex, "hex"));
@@ -75,10 +75,10 @@ function committed(path) {
 }
 
 const write = process.argv.includes("--write");
-const contracts = compile();
-for (const name of CONTRACTS) {
+const named = CONTRACTS.filter((name) => process.argv.includes(name));
+for (const name of named.length > 0 ? named : CONTRACTS) {
   const path = join(HERE, "artifacts", `${name}.json`);
-  const fresh = artifact(name, contracts[`${name}.sol`][name]);
+  const fresh = artifact(name, compile(name));
   if (write) {
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, fresh);
