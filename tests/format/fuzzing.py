@@ -249,6 +249,45 @@ def _transaction():
     return lambda data: read_transaction(data, chain_id), seeds
 
 
+def _receipt(read, expected, seeds):
+    """What is accepted, and what it is read as, must be the reference's."""
+    from modelreg.errors import VerificationError
+
+    def target(data):
+        try:
+            receipt, signature = expected(data)
+            found = [*receipt.values(), signature]
+        except ValueError:
+            found = None
+        try:
+            signed = read(data)
+            assert [*signed.receipt.values, signed.signature] == found
+        except VerificationError:
+            assert found is None
+
+    return target, seeds
+
+
+def _receipt_bytes():
+    from modelreg.format.receipt import SignedReceipt
+    from tests.reference.receipt import read_bytes
+    from tests.reference.receipt_vectors import seeds
+
+    return _receipt(SignedReceipt.from_bytes, read_bytes, seeds("bytes"))
+
+
+def _receipt_object():
+    from modelreg.format.receipt import Domain
+    from modelreg.format.receipt_text import read_object
+    from tests.reference.receipt import read_object as reference_read
+    from tests.reference.receipt_vectors import DOMAIN, seeds
+
+    domain = Domain(DOMAIN["chainId"], DOMAIN["verifyingContract"])
+    return _receipt(
+        lambda data: read_object(data, domain), lambda data: reference_read(data, DOMAIN), seeds("object")
+    )
+
+
 TARGETS = {
     "canonical": _canonical,
     "car": _car,
@@ -257,6 +296,8 @@ TARGETS = {
     "paths": _paths,
     "proof": _proof,
     "rlp": _rlp,
+    "receipt_bytes": _receipt_bytes,
+    "receipt_object": _receipt_object,
     "safetensors": _safetensors,
     "transaction": _transaction,
     "unsafe": _unsafe,

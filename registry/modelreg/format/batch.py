@@ -67,7 +67,7 @@ class Batch:
 
 
 class BatchTree:
-    """All nodes over the digests of a batch, to prove any of them quickly: 130 bytes a receipt.
+    """All nodes over the digests of a batch, to prove any of them quickly: about 150 bytes a receipt.
 
     Raises:
         FormatError: no digest or more than MAX_RECEIPTS, other lengths, integers beyond 2^53 - 1.
