@@ -48,9 +48,9 @@ def compare(old: Manifest, read_old: ReadRange, new: Manifest, read_new: ReadRan
     """List the differences, in the order of the new release, what was removed last.
 
     Tensors whose chunks are equal are not read. A file is compared with the one of the same path or, where
-    both releases have just one file of a format, with that.
+    both releases have just one file of a format and these have something in common, with that.
     """
-    renamed = _renamed(old, new)
+    renamed = _renamed(old, read_old, new, read_new)
     for path, file in renamed.items():
         yield Difference(file.path, "", "renamed", file.size, 0, was=path)
     before = {
@@ -103,14 +103,44 @@ def _outside(file: FileEntry, number: int, read: ReadRange) -> bytes:
     return b"".join(parts)
 
 
-def _renamed(old: Manifest, new: Manifest) -> dict[str, FileEntry]:
+def _renamed(old: Manifest, read_old: ReadRange, new: Manifest, read_new: ReadRange) -> dict[str, FileEntry]:
     """The files that have another path now, by their old path."""
     pairs = {}
     for kind in FileFormat:
-        befores, afters = ([f for f in release.files if f.format is kind] for release in (old, new))
-        if len(befores) == len(afters) == 1 and befores[0].path != afters[0].path:
-            pairs[befores[0].path] = afters[0]
+        was, now = _only(old, kind), _only(new, kind)
+        if was is None or now is None or old.files[was].path == new.files[now].path:
+            continue
+        if _share(old, was, new, now) or _begin_alike(_head(old, was, read_old), _head(new, now, read_new)):
+            pairs[old.files[was].path] = new.files[now]
     return pairs
+
+
+def _only(manifest: Manifest, kind: FileFormat) -> int | None:
+    numbers = [number for number, file in enumerate(manifest.files) if file.format is kind]
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _share(old: Manifest, was: int, new: Manifest, now: int) -> bool:
+    """Whether two files have a chunk in common, or a tensor's name, type and shape."""
+
+    def parts(manifest: Manifest, file: int) -> set[object]:
+        tensors = {(tensor.name, tensor.dtype, tensor.shape) for tensor in manifest.files[file].tensors}
+        return {chunk.digest for chunk in manifest.file_chunks(file)} | tensors
+
+    return not parts(old, was).isdisjoint(parts(new, now))
+
+
+def _head(manifest: Manifest, file: int, read: ReadRange) -> bytes:
+    return read(file, 0, min(_PIECE_BYTES, manifest.files[file].size))
+
+
+def _begin_alike(a: bytes, b: bytes) -> bool:
+    """Whether most bytes are equal: small files have one chunk only to compare."""
+    import numpy as np
+
+    both = min(len(a), len(b))
+    equal = np.count_nonzero(np.frombuffer(a[:both], np.uint8) == np.frombuffer(b[:both], np.uint8))
+    return 2 * int(equal) > max(len(a), len(b))
 
 
 def _parts(manifest: Manifest) -> Iterator[_Part]:
@@ -143,7 +173,5 @@ def _count(was: _Part, read_old: ReadRange, part: _Part, read_new: ReadRange) ->
         length = min(_PIECE_BYTES, part.length - start)
         a = np.frombuffer(read_old(was.file, was.offset + start, length), np.uint8)
         b = np.frombuffer(read_new(part.file, part.offset + start, length), np.uint8)
-        differ = a != b
-        words = differ[: length - length % part.word_bytes].reshape(-1, part.word_bytes).any(axis=1)
-        changed += int(words.sum()) + bool(differ[length - length % part.word_bytes :].any())
+        changed += int(np.logical_or.reduceat(a != b, np.arange(0, length, part.word_bytes)).sum())
     return changed

@@ -11,8 +11,9 @@ __all__ = ["map_ordered", "worker_count"]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-# Enough to keep every worker busy while the consumer writes, few enough to bound memory.
-_QUEUED_PER_WORKER = 3
+# The consumer writes results to disk a batch at a time, and syncs: what is queued keeps the workers busy for
+# so long. A result is a chunk at most, so that they take 16 MiB and half a MiB a worker.
+_QUEUED = 32
 
 
 def worker_count() -> int:
@@ -23,7 +24,7 @@ def worker_count() -> int:
 def map_ordered(function: Callable[[_T], _R], items: Iterable[_T], *, workers: int) -> Generator[_R]:
     """Apply `function` to items in threads and give the results in the order of the items.
 
-    At most a few results a worker wait to be taken, so that memory is bounded whatever the number of items.
+    At most a few dozen results wait to be taken, so that memory is bounded whatever the number of items.
     The first error ends the work: what has not begun is dropped.
     """
     with ThreadPoolExecutor(workers) as pool:
@@ -31,7 +32,7 @@ def map_ordered(function: Callable[[_T], _R], items: Iterable[_T], *, workers: i
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= workers * _QUEUED_PER_WORKER:
+                if len(waiting) >= _QUEUED + workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
