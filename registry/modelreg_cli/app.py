@@ -18,7 +18,7 @@ __all__ = ["cli", "main", "run"]
 # Name, module below `modelreg_cli`, and the help line: `--help` must not import what a command needs.
 _COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Make a home: settings, a key, a chain and a block store."),
-    "key": ("key", "Make, import, list and export keys."),
+    "key": ("key", "Make, import, list, choose and export keys."),
     "publish": ("publish", "Publish a file or directory of weights as a release."),
     "ls": ("browse", "List the models on the ledger."),
     "log": ("browse", "List the releases of a branch, newest first."),
