@@ -11,8 +11,7 @@ import cbor2
 
 from modelreg.errors import FormatError
 from modelreg.format.block import MAX_BLOCK_BYTES
-from modelreg.format.cid import CID_BYTES, Cid, Codec
-from modelreg.format.digest import DIGEST_BYTES, Digest, HashAlgorithm
+from modelreg.format.cid import CID_BYTES, Cid, read_link
 
 __all__ = ["MAX_DEPTH", "Value", "decode", "encode", "links"]
 
@@ -25,19 +24,8 @@ _LINK_TAG = 42
 _SCALARS = frozenset({type(None), bool, str, bytes, Cid})
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1
 
-# The bytes before the digest, by its codec and hash: multibase identity, then the head of a CIDv1. Looking
-# them up is several times faster than Cid.from_bytes and bytes(cid), and a shard holds thousands of links.
-_HEADS = {
-    (codec, algorithm): b"\x00" + bytes(Cid(codec, Digest(algorithm, bytes(DIGEST_BYTES))))[:-DIGEST_BYTES]
-    for codec in Codec
-    for algorithm in HashAlgorithm
-}
-_KINDS = {head: kind for kind, head in _HEADS.items()}
-_HEAD_BYTES = 1 + CID_BYTES - DIGEST_BYTES
-_LINK_START = b"\xd8\x2a\x58" + bytes((1 + CID_BYTES,))
-_ENCODED_HEADS = {
-    (codec.value, algorithm.value): _LINK_START + head for (codec, algorithm), head in _HEADS.items()
-}
+# Tag 42, a byte string of 37 bytes, and the first of these: the multibase prefix "identity".
+_LINK_START = b"\xd8\x2a\x58" + bytes((1 + CID_BYTES,)) + b"\x00"
 
 
 class _OnlyLinks(dict[int, Callable[[Any, bool], Any]]):
@@ -51,21 +39,11 @@ class _OnlyLinks(dict[int, Callable[[Any, bool], Any]]):
         raise FormatError("DAG-CBOR tag", expected=_LINK_TAG, found=tag)
 
 
-def _read_link(raw: object, _immutable: object) -> Cid:
-    if type(raw) is not bytes:
-        raise FormatError("DAG-CBOR link", expected="bytes", found=type(raw).__name__)
-    kind = _KINDS.get(raw[:_HEAD_BYTES])
-    if kind is None:
-        raise FormatError("DAG-CBOR link", expected="00 and a CIDv1 we know", found=raw[:_HEAD_BYTES].hex())
-    return Cid(kind[0], Digest(kind[1], raw[_HEAD_BYTES:]))
-
-
 def _write_link(encoder: cbor2.CBOREncoder, cid: Cid) -> None:
-    digest = cid.digest
-    encoder.write(_ENCODED_HEADS[cid.codec.value, digest.algorithm.value] + digest.value)
+    encoder.write(_LINK_START + cid.raw)
 
 
-_DECODERS = _OnlyLinks({_LINK_TAG: _read_link})
+_DECODERS = _OnlyLinks({_LINK_TAG: read_link})
 _ENCODERS: dict[type, Callable[[cbor2.CBOREncoder, Any], None]] = {Cid: _write_link}
 
 

@@ -8,7 +8,7 @@ from typing import Self
 from modelreg.errors import FormatError
 from modelreg.format.digest import DIGEST_BYTES, Digest, HashAlgorithm
 
-__all__ = ["CID_BYTES", "Cid", "Codec"]
+__all__ = ["CID_BYTES", "Cid", "Codec", "read_link"]
 
 CID_BYTES = 4 + DIGEST_BYTES
 _VERSION = 1
@@ -21,12 +21,43 @@ class Codec(Enum):
     DAG_CBOR = 0x71
 
 
-@dataclass(frozen=True, slots=True)
-class Cid:
-    """The address of a block: its codec and its digest."""
+_HEADS = {
+    (codec, algorithm): bytes((_VERSION, codec.value, algorithm.value, DIGEST_BYTES))
+    for codec in Codec
+    for algorithm in HashAlgorithm
+}
+_KINDS = {head: kind for kind, head in _HEADS.items()}
+_HEAD_BYTES = CID_BYTES - DIGEST_BYTES
+_LINK_HEADS = frozenset(b"\x00" + head for head in _KINDS)
+_EXPECTED = f"a CIDv1 of {CID_BYTES} bytes, raw or dag-cbor, with a blake3 or sha2-256 digest"
 
-    codec: Codec
-    digest: Digest
+
+@dataclass(frozen=True, slots=True, init=False)
+class Cid:
+    """The address of a block: its codec and its digest.
+
+    Kept as its bytes: a manifest names a hundred thousand, most of them only to be compared.
+    """
+
+    raw: bytes
+
+    def __init__(self, codec: Codec, digest: Digest) -> None:
+        object.__setattr__(self, "raw", _HEADS[codec, digest.algorithm] + digest.value)
+
+    @property
+    def codec(self) -> Codec:
+        """What the block's bytes are."""
+        return _KINDS[self.raw[:_HEAD_BYTES]][0]
+
+    @property
+    def algorithm(self) -> HashAlgorithm:
+        """The hash of the digest."""
+        return _KINDS[self.raw[:_HEAD_BYTES]][1]
+
+    @property
+    def digest(self) -> Digest:
+        """The hash of the block."""
+        return Digest(self.algorithm, self.raw[_HEAD_BYTES:])
 
     @classmethod
     def of(cls, codec: Codec, block: bytes | memoryview, algorithm: HashAlgorithm) -> Self:
@@ -34,26 +65,19 @@ class Cid:
         return cls(codec, algorithm.digest(block))
 
     def __bytes__(self) -> bytes:
-        head = bytes((_VERSION, self.codec.value, self.digest.algorithm.value, DIGEST_BYTES))
-        return head + self.digest.value
+        return self.raw
 
     def __str__(self) -> str:
-        return "b" + base64.b32encode(bytes(self)).decode().rstrip("=").lower()
+        return "b" + base64.b32encode(self.raw).decode().rstrip("=").lower()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Read the 36 bytes of a CIDv1. Raises FormatError for other versions, codecs, hashes or lengths."""
-        if len(raw) != CID_BYTES or raw[0] != _VERSION or raw[3] != DIGEST_BYTES:
-            raise FormatError(
-                "CID", expected="a CIDv1 of 36 bytes with a 32-byte digest", found=raw[:40].hex()
-            )
-        try:
-            codec, algorithm = Codec(raw[1]), HashAlgorithm(raw[2])
-        except ValueError:
-            raise FormatError(
-                "CID", expected="codec raw or dag-cbor, hash blake3 or sha2-256", found=raw[:4].hex()
-            ) from None
-        return cls(codec, Digest(algorithm, raw[4:]))
+        if len(raw) != CID_BYTES or raw[:_HEAD_BYTES] not in _KINDS:
+            raise FormatError("CID", expected=_EXPECTED, found=raw[:40].hex())
+        cid = object.__new__(cls)
+        _set_raw(cid, raw)
+        return cid
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -68,3 +92,21 @@ class Cid:
         if str(cid) != text:
             raise FormatError("CID", expected=str(cid), found=repr(text)[:90])
         return cid
+
+
+_set_raw = Cid.__dict__["raw"].__set__
+
+
+def read_link(raw: object, _immutable: object = None) -> Cid:
+    """Read what tag 42 of DAG-CBOR holds: a zero byte and a CID. One call a link, since there are many.
+
+    Raises:
+        FormatError: it is something else.
+    """
+    if type(raw) is bytes and len(raw) == 1 + CID_BYTES and raw[: 1 + _HEAD_BYTES] in _LINK_HEADS:
+        cid = object.__new__(Cid)
+        _set_raw(cid, raw[1:])
+        return cid
+    if type(raw) is not bytes:
+        raise FormatError("DAG-CBOR link", expected="bytes", found=type(raw).__name__)
+    raise FormatError("DAG-CBOR link", expected=f"00 and {_EXPECTED}", found=raw[:41].hex())

@@ -81,8 +81,8 @@ def read_manifest(root: Cid, fetch: FetchMany) -> Manifest:
     names = ("hash", "content", "size", "bases", "files", "chunks")
     label, content, size, bases, files, chunks = schema.fields(canonical.decode(block), _ROOT, names)
     algorithm = HashAlgorithm.from_label(schema.text(label, 16))
-    if root.digest.algorithm is not algorithm:
-        raise FormatError("hash of the manifest", expected=root.digest.algorithm.label, found=algorithm.label)
+    if root.algorithm is not algorithm:
+        raise FormatError("hash of the manifest", expected=root.algorithm.label, found=algorithm.label)
     reader = _Reader(algorithm, fetch)
     manifest = Manifest(
         algorithm,

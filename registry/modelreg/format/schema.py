@@ -53,6 +53,6 @@ def digest(value: Any) -> bytes:
 
 def link(value: Any, algorithm: HashAlgorithm) -> Cid:
     """A CID that uses `algorithm`."""
-    if not isinstance(value, Cid) or value.digest.algorithm is not algorithm:
+    if not isinstance(value, Cid) or value.algorithm is not algorithm:
         raise FormatError("link", expected=f"a CID of {algorithm.label}", found=str(value)[:80])
     return value
