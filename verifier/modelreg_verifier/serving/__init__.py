@@ -1,0 +1,1 @@
+"""Answering inference requests with verified releases. Specified in docs/spec/serve.md."""

@@ -1,0 +1,73 @@
+"""The place where receipts enter: who answers a request hands it to a recorder first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from modelreg.format.commitments import Tensor
+from modelreg.format.names import ReleaseId
+from modelreg_verifier.serving.protocol import Scalar
+
+__all__ = ["Addition", "Inference", "Recorder", "Runtime"]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a model runs on: the part of the fingerprint (docs/spec/trace.md, section 4) that we chose."""
+
+    version: str
+    provider: str
+    optimization: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """One answered request, before its answer is sent.
+
+    Attributes:
+        model: the name under which it is served.
+        version: the release's version label.
+        release: the release that ran.
+        file: path of the ONNX file in the release.
+        runtime: what it ran on.
+        request_id: the protocol's `id`, a text chosen by the client; empty if it chose none.
+        parameters: the request's parameters, of which a recorder may have its own.
+        inputs: as the client sent them, views of the request's body.
+        outputs: all that the graph has, asked for or not.
+        cuts: the tensors at each cut of the trace, in order; none where the model is served without.
+    """
+
+    model: str
+    version: str
+    release: ReleaseId
+    file: str
+    runtime: Runtime
+    request_id: str
+    parameters: Mapping[str, Scalar]
+    inputs: Mapping[str, Tensor] = field(repr=False)
+    outputs: Mapping[str, Tensor] = field(repr=False)
+    cuts: tuple[Mapping[str, Tensor], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What a recorder adds to an answer."""
+
+    parameters: Mapping[str, Scalar] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Recorder(Protocol):
+    """Takes note of every inference before anybody has its answer."""
+
+    async def record(self, inference: Inference) -> Addition:
+        """Note an inference durably; called in the event loop, many at once, awaited before the answer.
+
+        The tensors are views of buffers that live until this returns: copy or hash what is to stay.
+
+        Raises:
+            InputError, FormatError: the client's own parameters are wrong; it is answered with 400.
+            ModelregError: nothing could be noted; it is answered with 500.
+        """
+        ...
