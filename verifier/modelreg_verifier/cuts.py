@@ -1,0 +1,205 @@
+"""Where to cut a program. Follows docs/spec/trace.md, section 3, which binds no verifier."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg_verifier.program import Program
+from modelreg_verifier.runtime import Arrays, Session, Settings, with_outputs
+
+__all__ = ["Limits", "choose_cuts"]
+
+_FLAT = frozenset(
+    {
+        "AveragePool",
+        "Erf",
+        "Exp",
+        "GlobalAveragePool",
+        "HardSigmoid",
+        "LogSoftmax",
+        "Pow",
+        "Reciprocal",
+        "Sigmoid",
+        "Softmax",
+        "Sqrt",
+        "Tanh",
+    }
+)
+_MOVES = frozenset(
+    {
+        "Cast",
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+_HEAVY = frozenset(
+    {
+        "Attention",
+        "Conv",
+        "ConvInteger",
+        "ConvTranspose",
+        "Einsum",
+        "GRU",
+        "Gemm",
+        "LSTM",
+        "MatMul",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+        "RNN",
+    }
+)
+_NORMS = frozenset(
+    {"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"}
+)
+_INTEGERS = frozenset({"bool", "int32", "int64"})
+_LIGHT_WEIGHT = 0.02
+_SMALL_INTEGERS = 1024
+_TENSOR_COST = 4096
+_UNFUSED, _NORMED, _FUSED = 1.5, 1.0, 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be traced: cuts, tensors in one, and bytes in one for an element of a batch."""
+
+    cuts: int = 12
+    tensors: int = 4
+    cut_bytes: int = 2 << 20
+
+
+def choose_cuts(
+    program: Program, sample: Arrays, limits: Limits | None = None
+) -> tuple[tuple[str, ...], ...]:
+    """Choose cuts for a program, by the sizes that its tensors have with one sample of batch 1.
+
+    Raises:
+        InputError: the runtime refuses the graph or the sample.
+    """
+    limits = limits or Limits()
+    search = _Search(program, sample, limits)
+    chosen: list[_Place] = []
+    for step in range(1, limits.cuts + 1):
+        best = search.best(step / (limits.cuts + 1), chosen[-1] if chosen else None)
+        if best is not None:
+            chosen.append(best)
+    return tuple(tuple(sorted(place.names, key=str.encode)) for place in chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place where the graph can be cut; `share` of its heavy work is done there."""
+
+    share: float
+    names: frozenset[str]
+
+
+class _Search:
+    """The places of one program, and what cutting there costs."""
+
+    def __init__(self, program: Program, sample: Arrays, limits: Limits) -> None:
+        self._program = program
+        self._limits = limits
+        self._settled = _survivors(program)
+        narrow = list(program.frontiers(limits.tensors))
+        names = frozenset[str]().union(*(names for _, names in narrow))
+        self._bytes = _sizes(program, names, sample)
+        self._places = [_Place(self._shares[number], names) for number, names in narrow if self._fits(names)]
+
+    @cached_property
+    def _shares(self) -> list[float]:
+        weights = [
+            1.0 if node.op_type in _HEAVY else _LIGHT_WEIGHT for node in self._program.model.graph.node
+        ]
+        done = np.cumsum(weights)
+        return [float(share) for share in done / done[-1]]
+
+    @cached_property
+    def _flat(self) -> frozenset[str]:
+        """Tensors that come straight, or re-arranged, from an operator that saturates or flattens."""
+        found: set[str] = set()
+        for node in self._program.model.graph.node:
+            source = node.input if node.op_type == "Concat" else node.input[:1]
+            moved = node.op_type in _MOVES and any(name in found for name in source)
+            if node.op_type in _FLAT or moved:
+                found.update(node.output)
+        return frozenset(found)
+
+    def _fits(self, names: frozenset[str]) -> bool:
+        known = all(name in self._bytes for name in names)
+        return (
+            known
+            and sum(self._bytes[name] for name in names) <= self._limits.cut_bytes
+            and not names & self._flat
+        )
+
+    def best(self, target: float, before: _Place | None) -> _Place | None:
+        """The cheapest place within half a step of `target`, behind the place `before`."""
+        reach = 0.5 / (self._limits.cuts + 1)
+        near = [
+            place
+            for place in self._places
+            if abs(place.share - target) <= reach
+            and (before is None or (place.share > before.share and place.names != before.names))
+        ]
+        if not near:
+            return None
+        old = before.names if before else frozenset()
+        return min(
+            near, key=lambda place: self._cost(place.names, old) * (1 + abs(place.share - target) / reach)
+        )
+
+    def _cost(self, names: frozenset[str], old: frozenset[str]) -> float:
+        """Bytes to keep and hash, dearer where the runtime cannot fuse what it would fuse untraced."""
+        return sum((self._bytes[name] + _TENSOR_COST) * self._factor(name) for name in names - old)
+
+    def _factor(self, name: str) -> float:
+        if name not in self._settled:
+            return _FUSED
+        node = self._program.model.graph.node[self._program.maker[name]]
+        return _NORMED if node.op_type in _NORMS else _UNFUSED
+
+
+def _sizes(program: Program, names: frozenset[str], sample: Arrays) -> Mapping[str, int]:
+    """Bytes of each tensor that can stand in a cut: floats, or the few integers that shapes are made of."""
+    session = Session(with_outputs(program.model, sorted(names)), Settings("disabled"))
+    made = session.run(sample)
+    return {name: array.nbytes for name, array in made.items() if name in names and _can_be_cut(array)}
+
+
+def _can_be_cut(array: NDArray[Any]) -> bool:
+    few = array.dtype.name in _INTEGERS and array.nbytes <= _SMALL_INTEGERS
+    return few or array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+
+
+def _survivors(program: Program) -> frozenset[str]:
+    """The tensors that are still there when the runtime has fused what it can, before layouts change."""
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "optimized.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 4
+        onnxruntime.InferenceSession(
+            program.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        graph = onnx.load(path).graph
+    return frozenset(name for node in graph.node for name in node.output)
