@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,20 +124,16 @@ def choose_key(path: Path, key: bytes, password_file: Path | None) -> None:
         inside = _KEY_TABLE.fullmatch(line) is not None if _TABLE.match(line) else inside
         if not inside or _KEY_LINE.match(line) is None:
             lines.append(line)
-    header = next((at for at, line in enumerate(lines) if _KEY_TABLE.fullmatch(line)), None)
-    if header is None:
-        header = len(lines) + 1
+    if not any(map(_KEY_TABLE.fullmatch, lines)):
         lines += ["", "[key]"]
-    lines[header + 1 : header + 1] = wanted = _key_lines(path, key, password_file)
+    after = 1 + next(at for at, line in enumerate(lines) if _KEY_TABLE.fullmatch(line))
+    lines[after:after] = wanted = _key_lines(path, key, password_file)
     _require_only_key_changed(path, before, "\n".join(lines), "\n".join(wanted))
     _replace(path, lines)
 
 
 def parse_address(text: str) -> bytes:
-    """Read an address of 20 bytes from 40 hex digits; mixed case must be the checksum of EIP-55.
-
-    Raises InputError.
-    """
+    """Read an address of 20 bytes; mixed case must be the checksum of EIP-55. Raises InputError."""
     match = _ADDRESS.fullmatch(text)
     if match is None:
         raise InputError("not an address", expected="0x and 40 hex digits", found=repr(text)[:60])

@@ -133,8 +133,7 @@ def _transfer(session: Session, namespace: str, account: bytes, password_file: P
             receipt = writer.transfer_namespace(namespace, account)
     offer = None if account == _NOBODY else _hex(account)
     document = {"namespace": namespace, "owner": _hex(found.owner), "pending_owner": offer}
-    text = f"{namespace} is offered to {offer}" if offer else f"{namespace} is offered to nobody"
-    _report(session, view, document, text, receipt)
+    _report(session, view, document, f"{namespace} is offered to {offer or 'nobody'}", receipt)
 
 
 @namespace_command.command("accept")
@@ -183,12 +182,13 @@ def _require_admin(session: Session, view: "View", namespace: str, *, changed: "
     roles = view.roles(namespace, own)
     needed = Role.OWNER if changed & Role.ADMIN else Role.ADMIN
     if not roles & needed:
-        only = "only the owner makes and unmakes admins" if needed is Role.OWNER else "ask its owner for it"
         raise NotPermittedError(
             f"{_hex(own)} may not change these roles in {namespace}",
             expected=f"the role {str(needed.name).lower()}",
             found=_listed(_names(roles)),
-            hint=only,
+            hint="only the owner makes and unmakes admins"
+            if needed is Role.OWNER
+            else "ask its owner for it",
         )
 
 
