@@ -152,16 +152,11 @@ def _key_lines(path: Path, key: bytes, password_file: Path | None) -> list[str]:
 
 
 def _require_only_key_changed(path: Path, before: dict[str, Any], text: str, wanted: str) -> None:
-    try:
-        same = tomllib.loads(text) == before | {"key": tomllib.loads(wanted)}
-    except ValueError:
-        same = False
-    if not same:
-        raise InputError(
-            f"cannot change the key in {path}",
-            expected="address and password_file below [key]",
-            hint="edit it",
-        )
+    with suppress(ValueError):
+        if tomllib.loads(text) == before | {"key": tomllib.loads(wanted)}:
+            return
+    expected = "address and password_file below [key]"
+    raise InputError(f"cannot change the key in {path}", expected=expected, hint="edit it")
 
 
 def _replace(path: Path, lines: list[str]) -> None:

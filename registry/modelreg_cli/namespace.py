@@ -205,10 +205,8 @@ def _require_owner(session: Session, namespace: str, found: "Namespace") -> None
 def _existing(view: "View", namespace: str) -> "Namespace":
     found = view.namespace(namespace)
     if found is None:
-        raise NotFoundError(
-            f"nobody has claimed the namespace {namespace}",
-            hint="the first `modelreg publish` in it claims it",
-        )
+        hint = "the first `modelreg publish` in it claims it"
+        raise NotFoundError(f"nobody has claimed the namespace {namespace}", hint=hint)
     return found
 
 
