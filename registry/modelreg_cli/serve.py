@@ -1,0 +1,171 @@
+"""`serve`."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelreg.errors import InputError, NotFoundError
+from modelreg_cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from modelreg_verifier.serving.loader import Loader
+    from modelreg_verifier.serving.server import InferenceServer, ServerSettings
+
+__all__ = ["serve_command"]
+
+_TOKEN_BYTES_MIN, _TOKEN_BYTES_MAX = 16, 4096
+_MIB = 1 << 20
+
+
+@click.command("serve")
+@click.argument("targets", nargs=-1, required=True, metavar="REF[/FILE]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option("--allow-host", multiple=True, metavar="NAME", help="A name under which clients may ask.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Holds the token that clients must bring.",
+)
+@click.option("--allow-yanked", is_flag=True, help="Serve releases that were withdrawn.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1),
+    default=15.0,
+    show_default=True,
+    help="Seconds between looks at the ledger.",
+)
+@click.option("--threads", type=click.IntRange(1, 256), help="Those within one inference.  [default: all]")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Inferences at a time."
+)
+@click.option(
+    "--queue", type=click.IntRange(0, 65536), default=64, show_default=True, help="Inferences that may wait."
+)
+@click.option(
+    "--memory", type=click.IntRange(1), metavar="MIB", help="For models and tensors.  [default: half]"
+)
+@pass_session
+def serve_command(
+    session: Session,
+    targets: tuple[str, ...],
+    host: str,
+    port: int,
+    allow_host: tuple[str, ...],
+    token_file: Path | None,
+    allow_yanked: bool,  # noqa: FBT001  click passes options by name
+    every: float,
+    threads: int | None,
+    workers: int,
+    queue: int,
+    memory: int | None,
+) -> None:
+    """Answer inference requests with the releases REF, every byte of them verified, until interrupted.
+
+    Clients ask over the Open Inference Protocol, version 2, as Triton and KServe speak it. Where a release
+    has several ONNX files, FILE chooses one. Channels and branches are followed; a release that is yanked
+    is served no longer.
+    """
+    _require_extra()
+    from modelreg_verifier.serving.limits import Limits
+    from modelreg_verifier.serving.loader import Loader, Loading
+    from modelreg_verifier.serving.program import limit_memory
+    from modelreg_verifier.serving.server import InferenceServer, ServerSettings
+    from modelreg_verifier.serving.target import parse_target
+
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        workers=workers,
+        token=_token(token_file) if token_file else None,
+        allowed_hosts=allow_host,
+        limits=Limits(queue=queue),
+    )
+    limit_memory(memory * _MIB if memory else _half_of_memory())
+    loading = Loading(
+        home=session.root,
+        ledger=session.ledger,
+        threads=threads or len(os.sched_getaffinity(0)),
+        allow_yanked=allow_yanked,
+        remark=session.output.remark,
+    )
+    loader = Loader([parse_target(text) for text in targets], loading)
+    server = InferenceServer(loader.models, settings, log=_log)
+    asyncio.run(_serve(session, server, loader, settings, every))
+
+
+async def _serve(
+    session: Session, server: "InferenceServer", loader: "Loader", settings: "ServerSettings", every: float
+) -> None:
+    stopping = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+    await server.start()
+    _announce(session, server, loader, settings)
+    try:
+        while not stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), every)
+            if not stopping.is_set():
+                await asyncio.to_thread(loader.refresh, _log)
+    finally:
+        await server.stop()
+
+
+def _announce(
+    session: Session, server: "InferenceServer", loader: "Loader", settings: "ServerSettings"
+) -> None:
+    models = [
+        {"name": served.name, "version": served.version, "release_id": str(served.release)}
+        for served in loader.models
+    ]
+    lines = [f"{server.url} serves"]
+    lines += [f"  {model['name']} {model['version']}, verified, {model['release_id']}" for model in models]
+    session.output.result({"url": server.url, "models": models}, "\n".join(lines))
+    sys.stdout.flush()
+    if settings.token is None and settings.host not in ("127.0.0.1", "::1", "localhost"):
+        session.output.remark(
+            f"warning: whoever reaches {settings.host} can ask; --token-file keeps others out"
+        )
+
+
+def _log(line: dict[str, Any]) -> None:
+    # One write a line, so that lines of several threads do not mix; a log that nobody reads stops nothing.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")
+        sys.stderr.flush()
+
+
+def _require_extra() -> None:
+    try:
+        import onnxruntime  # noqa: F401
+        import prometheus_client  # noqa: F401
+    except ImportError as error:
+        raise NotFoundError(
+            f"{error.name} is not installed", hint="pip install 'modelreg[inference]'"
+        ) from None
+
+
+def _token(path: Path) -> bytes:
+    from modelreg.store.files import os_errors, read_regular
+
+    with os_errors(f"cannot read {path}"):
+        token = read_regular(path, _TOKEN_BYTES_MAX).strip()
+    if len(token) < _TOKEN_BYTES_MIN or not token.isascii() or not token.decode().isprintable():
+        raise InputError(
+            f"{path} holds no token", expected=f"one line of at least {_TOKEN_BYTES_MIN} printable characters"
+        )
+    return token
+
+
+def _half_of_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -1,0 +1,124 @@
+"""Loading what the operator asked for, and keeping up with channels and yanks.
+
+Specified in docs/spec/serve.md, section 1.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelreg.errors import InputError, ModelregError
+from modelreg.home import Home
+from modelreg.ledger.view import View
+from modelreg_verifier.serving.copies import Source, resolve, verified_copy
+from modelreg_verifier.serving.models import Served, ServedModels
+from modelreg_verifier.serving.program import Program
+from modelreg_verifier.serving.target import Target
+
+__all__ = ["Loader", "Loading"]
+
+
+Event = Callable[[dict[str, Any]], None]
+_Key = tuple[str, str]
+_LEDGER = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How to load.
+
+    Attributes:
+        home: the home's directory.
+        ledger: opens the ledger at its head, checked against the newest head that the home has seen.
+        threads: those within one operator.
+        allow_yanked: serve releases that were withdrawn.
+        remark: told what happens, in words.
+    """
+
+    home: Path
+    ledger: Callable[[], AbstractContextManager[View]]
+    threads: int
+    allow_yanked: bool = False
+    remark: Callable[[str], None] = lambda _: None
+
+
+class Loader:
+    """Fills a table of served models from targets.
+
+    Raises, on construction: what the ledger, a copy or the runtime has against a target.
+    """
+
+    def __init__(self, targets: Sequence[Target], loading: Loading) -> None:
+        self._loading = loading
+        self._wrong: dict[_Key, str] = {}
+        home = Home(loading.home)
+        with loading.ledger() as view:
+            found = [resolve(home, view, target, allow_yanked=loading.allow_yanked) for target in targets]
+        self._targets = {
+            (target.served_name(source.model), target.selector): target
+            for target, source in zip(targets, found, strict=True)
+        }
+        if len(self._targets) != len(targets):
+            raise InputError("a model is named twice", found=", ".join(map(str, targets)))
+        self.models = ServedModels(self._targets)
+        for target, source in zip(targets, found, strict=True):
+            self.models.put(self._load(target, source))
+
+    def refresh(self, event: Event) -> None:
+        """Look at the ledger again: take in what channels name now, and out what was yanked.
+
+        Args:
+            event: told of each change, and once of what went wrong; nothing is raised for either.
+        """
+        try:
+            home = Home(self._loading.home)
+            with self._loading.ledger() as view:
+                for key, target in self._targets.items():
+                    self._refresh(home, view, key, target, event)
+            self._wrong.pop(_LEDGER, None)
+        except ModelregError as error:
+            self._tell(event, _LEDGER, {"event": "ledger"}, error)
+
+    def _refresh(self, home: Home, view: View, key: _Key, target: Target, event: Event) -> None:
+        served = self._served(key)
+        facts = {"model": key[0], "selector": key[1]}
+        try:
+            if served is not None and not self._loading.allow_yanked and view.existing(served.release).yanked:
+                self.models.remove(*key)
+                event({"event": "out", **facts, "version": served.version, "release": str(served.release)})
+            source = resolve(home, view, target, allow_yanked=self._loading.allow_yanked)
+            if served is None or served.release != source.release.release_id:
+                new = self._load(target, source)
+                self.models.put(new)
+                event({"event": "in", **facts, "version": new.version, "release": str(new.release)})
+            self._wrong.pop(key, None)
+        except ModelregError as error:
+            kept = self._served(key)
+            state = {"event": "kept", "version": kept.version} if kept else {"event": "absent"}
+            self._tell(event, key, state | facts, error)
+
+    def _tell(self, event: Event, key: _Key, facts: dict[str, Any], error: ModelregError) -> None:
+        """Tell of an error when it is new, not every time that the ledger is read."""
+        if self._wrong.get(key) != str(error):
+            self._wrong[key] = str(error)
+            event({**facts, "error": str(error)})
+
+    def _served(self, key: _Key) -> Served | None:
+        return next((known for known in self.models if (known.name, known.selector) == key), None)
+
+    def _load(self, target: Target, source: Source) -> Served:
+        copy = verified_copy(self._loading.home, source, self._loading.remark)
+        file = copy.onnx_file(target.file)
+        raw, external = copy.model(file)
+        release = source.release
+        return Served(
+            name=target.served_name(source.model),
+            selector=target.selector,
+            version=str(release.version),
+            release=release.release_id,
+            content_root=release.content_root,
+            file=file,
+            program=Program(raw, external, threads=self._loading.threads),
+        )
