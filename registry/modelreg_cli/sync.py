@@ -42,8 +42,8 @@ def sync_command(
 ) -> None:
     """Fetch what is missing of the release REF, verify all of it, and write it to a directory.
 
-    The directory appears, or is replaced, only when every byte has been checked. Parts of files that --only
-    chooses are written to files named *.partial.
+    The directory appears, or is replaced, only when every byte has been checked. A file of which --only
+    chooses some tensors is named *.partial.
     """
     if follow and not isinstance(reference, AtChannel | AtBranch):
         raise InputError("nothing to follow", expected="a channel or a branch", found=reference)

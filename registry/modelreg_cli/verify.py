@@ -1,7 +1,9 @@
 """`verify`."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,11 @@ if TYPE_CHECKING:
     from modelreg.format.manifest import Manifest
     from modelreg.format.release import Release
     from modelreg.ledger.view import View
+    from modelreg_verifier.verify import Problem
 
 __all__ = ["verify_command"]
+
+_NAMED = 8
 
 
 @click.command("verify")
@@ -40,14 +45,13 @@ def verify_command(
     offline: Path | None,
     block: str | None,
 ) -> None:
-    """Check every byte in DIRECTORY against the release REF.
+    """Check every byte in DIRECTORY, or in one file of it, against the release REF.
 
     Without REF the directory must be a copy that this home synced. With --offline nothing is asked of a
     chain or a peer: the bundle's proofs are checked against a block hash that this home has seen, or that
     --block gives.
     """
     from modelreg.format.selection import select_rows
-    from modelreg_verifier.verify import verify_directory
 
     only: tuple[str, ...] = ()
     if reference is None and offline is None:
@@ -58,38 +62,73 @@ def verify_command(
             reason = printable(str(view.yank_reason(release.release_id)))
             session.output.remark(f"warning: {name} was yanked: {reason}")
         rows = select_rows(manifest, only) if only else None
-        total = manifest.size if rows is None else sum(manifest.chunks[row].length for row in rows)
-        with session.output.progress("verify", total) as progress:
-            problems = verify_directory(directory, manifest, rows, progress)
+        checked = _check(session, directory, manifest, rows)
     document = {
-        "ok": not problems,
+        "ok": not checked.problems,
         "release_id": str(release.release_id),
         "reference": name,
         "only": list(only),
         "problems": [
-            {"path": p.path, "kind": p.kind, "expected": p.expected, "found": p.found} for p in problems
+            {"path": p.path, "kind": p.kind, "expected": p.expected, "found": p.found}
+            for p in checked.problems
         ],
     }
     lines = [
-        f"{printable(p.path)}: {p.kind}: expected {p.expected}, found {printable(p.found)}" for p in problems
+        f"{printable(p.path)}: {p.kind}: expected {p.expected}, found {printable(p.found)}"
+        for p in checked.problems
     ]
-    part = f"a part, {human_bytes(total)} of {human_bytes(manifest.size)}," if only else "every byte"
-    verdict = f"{directory} is {part} of {name}\nrelease {release.release_id}"
+    expected = f"{printable(checked.file)} of {name}" if checked.file else name
+    part = f"a part, {human_bytes(checked.size)} of {human_bytes(manifest.size)}," if only else "every byte"
+    verdict = f"{directory} is {part} of {expected}\nrelease {release.release_id}"
     session.output.result(document, "\n".join(lines) or verdict)
-    if problems:
+    if checked.problems:
+        count = len(checked.problems)
         session.output.failure(
             VerificationError(
-                f"{directory} is not {name}",
+                f"{directory} is not {expected}",
                 expected="every byte as released",
-                found=f"{len(problems)} problem{'s' if len(problems) > 1 else ''}",
-                hint=f"fetch it again: modelreg sync {name} --to {directory}",
+                found=f"{count} problem{'s' if count > 1 else ''}",
+                hint=f"fetch it again: modelreg sync {name}" + ("" if checked.file else f" --to {directory}"),
             )
         )
         context.exit(VerificationError.exit_code)
 
 
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What was found in `size` bytes; `file` is the release's name of the one file that was looked at."""
+
+    problems: "list[Problem]"
+    size: int
+    file: str | None = None
+
+
+def _check(session: Session, path: Path, manifest: "Manifest", rows: frozenset[int] | None) -> _Checked:
+    from modelreg.format.selection import copied_names
+    from modelreg_verifier.verify import verify_directory, verify_file
+
+    if path.is_dir() or not os.path.lexists(path):
+        size = manifest.size if rows is None else sum(manifest.chunks[row].length for row in rows)
+        with session.output.progress("verify", size) as progress:
+            return _Checked(verify_directory(path, manifest, rows, progress), size)
+    size = path.lstat().st_size
+    with session.output.progress("verify", size) as progress:
+        file, problems = verify_file(located(path), manifest, rows, progress)
+    others = [name for name in copied_names(manifest, rows).values() if name != file]
+    if others:
+        session.output.remark(f"warning: not looked at: {_some(others)}")
+    return _Checked(problems, size, file)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more files" if more > 0 else "")
+
+
 def _from_record(session: Session, directory: Path) -> tuple[Reference, tuple[str, ...]]:
-    copy = session.home.installed.at(located(directory))
+    path = located(directory)
+    places = [path] if path.is_dir() else [path, *path.parents]
+    copy = next(filter(None, map(session.home.installed.at, places)), None)
     if copy is None:
         if not directory.exists():
             raise NotFoundError(f"nothing at {directory}")

@@ -114,8 +114,23 @@ def test_only_some_tensors(world, node, copy):
 
 def test_only_some_files(node, world, copy):
     done(node, "sync", MODEL, "--to", copy, "--only", "*.json", "--only", "assets/*")
-    assert set(tree(copy)) == {"config.json.partial", "tokenizer.json.partial", "assets/empty.txt.partial"}
-    assert tree(copy)["config.json.partial"] == tree(world.second)["config.json"]
+    whole = tree(world.second)
+    assert tree(copy) == {name: whole[name] for name in ("config.json", "tokenizer.json", "assets/empty.txt")}
+    assert done(node, "verify", copy)["ok"]
+    flip(copy / "config.json")
+    found = modelreg(node, "verify", copy).document["problems"]
+    assert [problem["path"] for problem in found] == ["config.json"]
+
+
+def test_some_files_and_some_tensors(node, world, copy):
+    done(node, "sync", MODEL, "--to", copy, "--only", "config.json", "--only", "head.*")
+    assert set(tree(copy)) == {"config.json", "model.safetensors.partial"}
+    assert done(node, "verify", copy)["ok"]
+
+
+def test_all_tensors_are_a_whole_file(node, world, copy):
+    done(node, "sync", MODEL, "--to", copy, "--only", "*.weight", "--only", "*.bias")
+    assert tree(copy) == {"model.safetensors": tree(world.second)["model.safetensors"]}
 
 
 def test_only_what_does_not_exist(node, copy):

@@ -148,6 +148,59 @@ def test_one_file_of_one(world, tmp_path):
     assert ("config.json", "size") in problems(world.publisher, tmp_path / "config.json", "acme/one")
 
 
+class TestOneFile:
+    """A file of a release of several: it alone is looked at, and the others are named."""
+
+    def verified(self, home, *arguments):
+        outcome = modelreg(home, "verify", *arguments)
+        assert outcome.document.keys() == {"ok", "release_id", "reference", "only", "problems"}
+        [warning] = [line for line in outcome.err.splitlines() if line.startswith("warning: ")]
+        return outcome, warning
+
+    def test_that_matches(self, world, copy, tmp_path):
+        shutil.copy(copy / "config.json", tmp_path)
+        for arguments in (
+            (copy / "config.json",),
+            (copy / "config.json", MODEL),
+            (tmp_path / "config.json", MODEL),
+        ):
+            outcome, warning = self.verified(world.publisher, *arguments)
+            assert outcome.code == 0
+            assert (outcome.document["ok"], outcome.document["problems"]) == (True, [])
+            assert warning == "warning: not looked at: assets/empty.txt, model.safetensors, tokenizer.json"
+        told = modelreg(world.publisher, "verify", copy / "config.json", json_mode=False).out
+        assert "config.json is every byte of config.json of acme/tiny@1.1.0" in told
+
+    def test_that_does_not(self, world, copy):
+        flip(copy / "config.json")
+        (copy / "tokenizer.json").unlink()
+        outcome, warning = self.verified(world.publisher, copy / "config.json")
+        assert outcome.code == 3
+        assert [(p["path"], p["kind"]) for p in outcome.document["problems"]] == [("config.json", "bytes")]
+        assert "tokenizer.json" in warning
+        error = outcome.err.splitlines()[-1]
+        assert f"{copy / 'config.json'} is not config.json of acme/tiny@1.1.0" in error
+        assert "--to" not in error, "a directory of that name is not what the user wants"
+
+    def test_that_the_release_does_not_name(self, world):
+        outcome, _ = self.verified(world.publisher, world.publisher / "config.toml", MODEL)
+        assert outcome.code == 3
+        assert [(p["path"], p["kind"]) for p in outcome.document["problems"]] == [("config.toml", "extra")]
+
+    def test_of_a_part(self, world, copy):
+        done(world.publisher, "sync", MODEL, "--to", copy, "--only", "head.*", "--only", "config.json")
+        outcome, warning = self.verified(world.publisher, copy / "model.safetensors.partial")
+        assert outcome.code == 0
+        assert warning == "warning: not looked at: config.json"
+
+    def test_that_is_a_link_or_missing(self, world, copy):
+        (copy / "config.json").rename(copy / "elsewhere")
+        (copy / "config.json").symlink_to("elsewhere")
+        outcome, _ = self.verified(world.publisher, copy / "config.json")
+        assert [(p["path"], p["kind"]) for p in outcome.document["problems"]] == [("config.json", "type")]
+        assert modelreg(world.publisher, "verify", copy / "nothing").code == 4
+
+
 def test_nothing_there(world, tmp_path):
     for arguments in ((tmp_path / "missing",), (tmp_path / "missing", MODEL)):
         refused(world.publisher, "verify", *arguments, code=4)

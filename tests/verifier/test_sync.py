@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelreg.errors import (
+    FormatError,
     InputError,
     ModelregError,
     NotFoundError,
@@ -130,8 +131,8 @@ class TestPartialCopies:
         rows = select_rows(release.manifest, ["b", "config.json"])
         copied, fetched = node.copy(release.manifest, tmp_path / "copy", rows)
         found = tree(tmp_path / "copy")
-        assert set(found) == {"config.json.partial", "sub/model.safetensors.partial"}
-        assert found["config.json.partial"] == files()["config.json"]
+        assert set(found) == {"config.json", "sub/model.safetensors.partial"}
+        assert found["config.json"] == files()["config.json"]
         whole, partial = files()["sub/model.safetensors"], found["sub/model.safetensors.partial"]
         assert len(partial) == len(whole)
         for row in range(len(release.manifest.chunks)):
@@ -156,7 +157,33 @@ class TestPartialCopies:
 
     def test_an_empty_file_can_be_chosen(self, release, node, tmp_path):
         node.copy(release.manifest, tmp_path / "copy", select_rows(release.manifest, ["empty"]))
-        assert tree(tmp_path / "copy") == {"empty.partial": b""}
+        assert tree(tmp_path / "copy") == {"empty": b""}
+
+    def test_a_part_and_a_file_that_is_called_like_it_do_not_mix(self, publisher, node, tmp_path):
+        """A release may have a file of its own that is called as a part of another one would be."""
+        release = publisher.publish(files() | {"sub/model.safetensors.partial": bytes(480_000)})
+        rows = select_rows(release.manifest, ["b", "sub/*.partial"])
+        with pytest.raises(FormatError, match="no two that are equal"):
+            node.copy(release.manifest, tmp_path / "copy", rows)
+        assert not (tmp_path / "copy").exists()
+
+    def test_holes_of_a_part_are_zeros_whatever_was_staged(self, release, node, tmp_path):
+        target = tmp_path / "copy"
+        (staging_of(target) / "sub").mkdir(parents=True)
+        planted = staging_of(target) / "sub/model.safetensors.partial"
+        planted.write_bytes(b"planted!" * 80_000)
+        node.copy(release.manifest, target, select_rows(release.manifest, ["b"]))
+        assert b"planted" not in (target / "sub/model.safetensors.partial").read_bytes()
+
+    def test_whole_files_of_a_part_go_on_where_they_were_interrupted(self, release, node, tmp_path):
+        rows = select_rows(release.manifest, ["zeros.bin", "sub/*"])
+        node.peer.fails_after = len(node.peer.asked) + 1
+        with pytest.raises(NotFoundError, match="gone"):
+            node.copy(release.manifest, tmp_path / "copy", rows)
+        node.peer.fails_after = None
+        node.store.kept.clear()
+        copied, _ = node.copy(release.manifest, tmp_path / "copy", rows)
+        assert copied.reused >= 1
 
 
 class TestInterruptions:

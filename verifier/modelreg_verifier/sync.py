@@ -12,7 +12,7 @@ from pathlib import Path
 from modelreg.format.cid import Cid
 from modelreg.format.digest import Digest
 from modelreg.format.manifest import Manifest
-from modelreg.format.selection import PARTIAL_SUFFIX
+from modelreg.format.selection import copied_names
 from modelreg.parallel import map_ordered, worker_count
 from modelreg.store.files import os_errors
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
@@ -54,7 +54,7 @@ def copy_release(
         target: a directory that does not exist, is empty, or that the caller allows to be replaced.
         source: where blocks come from.
         local: plaintext on this machine that chunks may be taken from.
-        rows: the chunk rows to copy, if not all; their files are named `*.partial`.
+        rows: the chunk rows to copy, if not all; files that lack some of theirs are named `*.partial`.
         note: called when every byte is checked and durable, just before the copy appears, so that a copy
             which appears is always noted.
         progress: told the bytes done since the last call.
@@ -68,12 +68,11 @@ def copy_release(
     """
     wanted = sorted(rows) if rows is not None else range(len(manifest.chunks))
     source.in_files = _lie_in_files(manifest, wanted)
-    suffix = "" if rows is None else PARTIAL_SUFFIX
+    names = copied_names(manifest, rows)
     reused = 0
     with os_errors(f"cannot write {target}"), staged(target, remark) as staging:
-        copier = _Copier(manifest, staging, suffix, Plaintext(source, local), local)
-        # The holes of a partial copy are zeros: nothing that was staged before may show through them.
-        copier.prepare(wanted, afresh=rows is not None)
+        copier = _Copier(manifest, staging, names, Plaintext(source, local), local)
+        copier.prepare()
         for row, was_here in zip(
             wanted, map_ordered(copier.place, wanted, workers=worker_count()), strict=True
         ):
@@ -98,24 +97,29 @@ def _lie_in_files(manifest: Manifest, rows: Sequence[int]) -> frozenset[Cid]:
 
 class _Copier:
     def __init__(
-        self, manifest: Manifest, staging: Path, suffix: str, plaintext: Plaintext, local: LocalPlaintext
+        self,
+        manifest: Manifest,
+        staging: Path,
+        names: dict[int, str],
+        plaintext: Plaintext,
+        local: LocalPlaintext,
     ) -> None:
         self._manifest = manifest
         self._staging = staging
-        self._paths = [staging / (file.path + suffix) for file in manifest.files]
+        self._paths = {number: staging / name for number, name in names.items()}
+        # The holes of a partial file are zeros: nothing that was staged before may show through them.
+        self._whole = {number for number, name in names.items() if name == manifest.files[number].path}
         self._plaintext = plaintext
         self._local = local
         self._staged: set[int] = set()
 
-    def prepare(self, rows: Sequence[int], *, afresh: bool) -> None:
-        """Make the files that hold the rows, all zeros unless they were staged before, and no others."""
-        numbers = {self._manifest.file_of(row) for row in rows}
-        wanted = {self._paths[number] for number in numbers}
-        remove_others(self._staging, wanted, keep=set() if afresh else wanted)
-        self._staged = {number for number in numbers if self._paths[number].exists()}
-        for number in numbers:
-            self._paths[number].parent.mkdir(parents=True, exist_ok=True)
-            with opened(self._paths[number]) as descriptor:
+    def prepare(self) -> None:
+        """Make the files, all zeros unless they were staged before, and no others."""
+        remove_others(self._staging, set(self._paths.values()), {self._paths[n] for n in self._whole})
+        self._staged = {number for number, path in self._paths.items() if path.exists()}
+        for number, path in self._paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with opened(path) as descriptor:
                 os.ftruncate(descriptor, self._manifest.files[number].size)
 
     def place(self, row: int) -> bool:

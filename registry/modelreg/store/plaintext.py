@@ -5,7 +5,7 @@ Implements the decoder's checks of docs/spec/manifest.md, section 5 (9 to 12).
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from modelreg.format.manifest import (
     Payload,
 )
 from modelreg.format.manifest_blocks import read_manifest
-from modelreg.format.selection import PARTIAL_SUFFIX
+from modelreg.format.selection import copied_names
 from modelreg.store.base import BlockSource
 from modelreg.store.cache import Cache
 
@@ -56,10 +56,9 @@ class LocalPlaintext:
     def __init__(self) -> None:
         self._places: dict[Digest, tuple[_Place, ...]] = {}
 
-    def add(self, manifest: Manifest, root: Path, rows: Iterable[int] | None = None) -> None:
-        """Learn that a release lies under `root`, or some rows of it in files named `*.partial`."""
-        suffix = "" if rows is None else PARTIAL_SUFFIX
-        paths = [root / (file.path + suffix) for file in manifest.files]
+    def add(self, manifest: Manifest, root: Path, rows: Collection[int] | None = None) -> None:
+        """Learn that a release lies under `root`, or some rows of it."""
+        paths = {number: root / name for number, name in copied_names(manifest, rows).items()}
         for row in range(len(manifest.chunks)) if rows is None else rows:
             chunk = manifest.chunks[row]
             place = _Place(paths[manifest.file_of(row)], manifest.offsets[row], chunk.length)
