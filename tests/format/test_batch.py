@@ -103,6 +103,13 @@ def test_a_receipt_for_another_contract_is_not_in_the_batch():
         made.batch.verify_receipt(receipt(10), Domain(HERE.chain_id, bytes(20)), made.prove(10))
 
 
+@pytest.mark.parametrize("seq", [-1, 9, 12, 2**64])
+def test_a_seq_outside_the_batch_is_named(seq):
+    made = batch_of([receipt(10), receipt(11)])
+    with pytest.raises(VerificationError, match="expected seq 10 to 11"):
+        made.batch.verify(seq, bytes(32), made.prove(10))
+
+
 @pytest.mark.parametrize("seq", [9, 12, 2**53])
 def test_there_is_no_proof_of_what_is_not_there(seq):
     with pytest.raises(FormatError):

@@ -152,6 +152,13 @@ def test_false_openings_are_refused(side, salt, hashed):
         check_opening(side, commitment, salt, hashed)
 
 
+@pytest.mark.parametrize(("salt", "hashed"), [(SALT[:-1], HASHED), (SALT, HASHED[:-1]), (b"", HASHED)])
+def test_no_commitment_is_made_with_other_lengths(salt, hashed):
+    for make in (lambda: commit(Side.OUTPUT, salt, hashed), lambda: cut_leaf(0, salt, hashed)):
+        with pytest.raises(FormatError, match="32 bytes"):
+            make()
+
+
 def verify(row):
     salt, hashed = bytes.fromhex(row["salt"]), bytes.fromhex(row["values"])
     proof = [bytes.fromhex(node) for node in row["proof"]]

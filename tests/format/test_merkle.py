@@ -65,6 +65,12 @@ def test_inner_node_is_no_leaf():
         verify(root, inner, 0, 2, [keccak256(b"\x01" + nodes[2] + nodes[3])], BLAKE3)
 
 
+@pytest.mark.parametrize("bits", [32, 64, 200])
+def test_more_leaves_than_a_tree_has_are_refused(bits):
+    with pytest.raises(VerificationError, match="at most 4294967296 leaves"):
+        verify(bytes(32), bytes(32), 0, 2**bits + 1, [bytes(32)] * (bits + 1), BLAKE3)
+
+
 def test_empty_tree_has_no_root():
     with pytest.raises(FormatError):
         content_root([], BLAKE3)

@@ -3,6 +3,7 @@
 import json
 import timeit
 
+import coincurve
 import pytest
 from eth_account.messages import _hash_eip191_message, encode_typed_data
 from hypothesis import given
@@ -16,7 +17,7 @@ from modelreg.format.signature import Signer, recover
 from tests.format.fuzzing import fuzz_in_subprocess
 from tests.reference import receipt as reference
 from tests.reference.receipt_vectors import DOMAIN, KEY, OTHER_CHAIN, VECTORS, documents, render
-from tests.reference.secp256k1 import address_of
+from tests.reference.secp256k1 import N, P, address_of
 
 
 def rows(name):
@@ -194,6 +195,42 @@ def test_a_signature_of_another_length_is_refused(size):
         recover(bytes(32), bytes(size))
 
 
+def test_s_is_refused_from_just_above_half_the_order_on():
+    r = bytes.fromhex(ACCEPTED["a receipt"]["bytes"])[322:354]
+    assert len(recover(bytes(32), r + (N // 2).to_bytes(32, "big") + b"\x1b")) == 20
+    with pytest.raises(VerificationError, match="a high s"):
+        recover(bytes(32), r + (N // 2 + 1).to_bytes(32, "big") + b"\x1b")
+
+
+def test_v_is_not_29_even_where_a_key_has_such_a_signature():
+    """libsecp256k1 takes 2 and 3 for an r that stands for the x that is greater by the order."""
+    r = next(x for x in range(1, 99) if pow((x + N) ** 3 + 7, (P - 1) // 2, P) == 1)
+    signature = r.to_bytes(32, "big") + (1).to_bytes(32, "big")
+    key = coincurve.PublicKey.from_signature_and_message(signature + b"\x02", b"\x01" * 32, hasher=None)
+    assert len(key.format()) == 33
+    with pytest.raises(VerificationError, match="v of 27 or 28"):
+        recover(b"\x01" * 32, signature + b"\x1d")
+
+
+@pytest.mark.parametrize("size", [0, 321, 323, 387])
+def test_a_packed_receipt_of_another_length_is_refused(size):
+    with pytest.raises(FormatError, match="322 bytes"):
+        Receipt.from_bytes(bytes(size))
+
+
+@pytest.mark.parametrize("size", [322, 386, 388])
+def test_a_signed_receipt_of_another_length_is_refused(size):
+    with pytest.raises(FormatError, match="387 bytes"):
+        SignedReceipt.from_bytes(bytes.fromhex(ACCEPTED["a receipt"]["bytes"]).ljust(size)[:size])
+
+
+@pytest.mark.parametrize("size", [0, 64, 66])
+def test_no_signed_receipt_is_made_with_a_signature_of_another_length(size):
+    receipt = SignedReceipt.from_bytes(bytes.fromhex(ACCEPTED["a receipt"]["bytes"])).receipt
+    with pytest.raises(FormatError, match="65 bytes"):
+        SignedReceipt(receipt, bytes(size))
+
+
 def test_a_receipt_replayed_on_another_chain_or_contract_is_refused():
     raw = bytes.fromhex(ACCEPTED["a receipt"]["bytes"])
     SignedReceipt.from_bytes(raw).verify(HERE)
@@ -270,6 +307,17 @@ def test_objects_of_other_writers_are_read():
     written["receipt"] = dict(reversed(written["receipt"].items()))
     text = json.dumps(written, indent=2).replace("0x", "\\u0030x").encode()
     assert bytes(receipt_text.read_object(b"\r\n\t" + text, HERE)).hex() == row["bytes"]
+
+
+def test_deep_nesting_is_refused_before_it_is_parsed():
+    """Parsed it would end in a RecursionError, or worse where another library has raised Python's limit."""
+    with pytest.raises(FormatError, match="nested at most"):
+        receipt_text.read_object(b"[" * 4096, HERE)
+
+
+def test_a_long_header_is_not_decoded():
+    with pytest.raises(FormatError, match="516 characters"):
+        receipt_text.from_header("A" * (1 << 20))
 
 
 @pytest.mark.slow

@@ -140,7 +140,7 @@ def _false_traces():
     yield _trace("a cut beyond the count", leaves, 3, count=3)
     yield _trace("another count with the same way up", leaves, 3, count=7)
     yield _trace("a cut below zero", leaves, 0, number=0) | {"cut": -1}
-    yield _trace("more cuts than a plan has", leaves, 3, count=2**16)
+    yield _trace("more cuts than a plan has", leaves, 3, count=2**16, proof=[bytes(32)] * 16)
     yield _trace("an opening where there are no cuts", _leaves(1), 0, count=0, root=reference.trace_root([]))
     salt, values = opening(3)
     yield {**_trace("a short salt", leaves, 3), "salt": salt[:-1].hex(), "values": (salt[-1:] + values).hex()}

@@ -115,7 +115,7 @@ def _value(kind, value):
         _require(isinstance(value, str) and not isinstance(value, _Number), 1)
         return value
     if kind.startswith("uint"):
-        _require(isinstance(value, _Number) and re.fullmatch("0|[1-9][0-9]{0,15}", value, re.ASCII), 1)
+        _require(isinstance(value, _Number) and re.fullmatch("0|[1-9][0-9]*", value, re.ASCII), 1)
         return int(value)
     form = f"0x[0-9a-f]{{{2 * SIZES[kind]}}}"
     _require(isinstance(value, str) and re.fullmatch(form, value), 1)

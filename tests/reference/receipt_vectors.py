@@ -125,7 +125,7 @@ def _fields():
         text = value if isinstance(value, int) else "zero"
         yield f"{name} {text}", 2, "bytes", _bytes(made, signed(made))
         written = json.dumps(reference.object_of(made, signed(made), DOMAIN)).encode()
-        yield f"{name} {text} in an object", 1 if value == 2**64 - 1 else 2, "object", written
+        yield f"{name} {text} in an object", 2, "object", written
 
 
 def _signatures():
@@ -189,6 +189,13 @@ def _edits():
         whole = reference.object_of(made, SIGNATURE, DOMAIN)
         yield f"{name} edited in an object", 3, "object", _written(whole)
         yield f"{name} edited, digest kept", 4, "object", _written({**whole, "digest": OBJECT["digest"]})
+    for other, name in ((OTHER_CHAIN, "chainId"), (OTHER_CONTRACT, "verifyingContract")):
+        yield (
+            f"{name} edited, digest kept",
+            4,
+            "object",
+            _written({**OBJECT, "domain": reference.plain(other)}),
+        )
     digest = OBJECT["digest"]
     yield "digest edited", 4, "object", _written({**OBJECT, "digest": digest[:2] + digest[:1:-1]})
 
@@ -271,11 +278,11 @@ def _numbers():
         "1_0",
         "10000000000000000",
         "00000000000000041",
-        "9" * 4000,
+        "9" * 2000,
     ]
     for form in forms:
         raw = written.replace(b'"seq": 41', b'"seq": ' + form.encode())
-        yield f"seq {form[:30]}", 1, "object", raw
+        yield f"seq {form[:30]}", 2 if len(form) > 16 and form[0] != "0" else 1, "object", raw
     yield "schema true", 1, "object", _at(("receipt", "schema"), True)
     yield "chainId 9007199254740992", 1, "object", _at(("domain", "chainId"), EXACT)
     yield "chainId as hexadecimal text", 1, "object", _at(("domain", "chainId"), "0x7ab7")
@@ -314,6 +321,8 @@ def _headers():
     yield "header in hexadecimal", 1, "header", raw.hex().encode()
     yield "header a byte short", 1, "header", base64.b64encode(raw[:-1])
     yield "header with padding for a character", 1, "header", text[:-1] + b"="
+    yield "header with padding behind", 1, "header", text + b"="
+    yield "header with more padding behind", 1, "header", text + b"===="
     yield "header with a line end", 1, "header", text + b"\n"
     yield "header with a space inside", 1, "header", text[:99] + b" " + text[100:]
     yield "header with text beyond ASCII", 1, "header", text[:-1] + "é".encode()

@@ -111,22 +111,23 @@ def values(tensors: Mapping[str, Tensor]) -> bytes:
     """
     if len(tensors) > _MAX_TENSORS:
         raise FormatError("tensors", expected=f"at most {_MAX_TENSORS}", found=len(tensors))
-    names = sorted((_name_bytes(name), name) for name in tensors)
-    rows = [[name, *_row(tensors[name])] for _, name in names]
+    for name in tensors:
+        _check_name(name)
+    # Python compares texts by code points, which is the order of their UTF-8.
+    rows = [[name, *_row(tensors[name])] for name in sorted(tensors)]
     block = canonical.encode({"kind": _KIND, "tensors": rows})
     return HashAlgorithm.BLAKE3_256.digest(block).value
 
 
-def _name_bytes(name: str) -> bytes:
+def _check_name(name: str) -> None:
     try:
-        raw = name.encode()
+        size = len(name.encode())
     except UnicodeEncodeError:
-        raw = b""
-    if not 0 < len(raw) <= _MAX_NAME_BYTES:
+        size = 0
+    if not 0 < size <= _MAX_NAME_BYTES:
         raise FormatError(
             "tensor name", expected=f"1 to {_MAX_NAME_BYTES} bytes of UTF-8", found=ascii(name)[:90]
         )
-    return raw
 
 
 def _row(tensor: Tensor) -> tuple[str, list[int], bytes]:
