@@ -90,7 +90,7 @@ def _sync(
     target = located(to or home.models / name.namespace / name.name / str(release.version))
     _check_target(home, target)
     copy = Copy(str(target), str(reference), str(release.release_id), str(release.manifest_cid), only)
-    source = FetchingSource(home.store, home.blocks)
+    source = FetchingSource(home.blocks)
     with home.store_lock.shared(session.output.remark):
         manifest = read_release(release, Plaintext(source))
         rows = select_rows(manifest, only) if only else None

@@ -64,8 +64,8 @@ class LedgerConformance:
         second = world.publish("1.1.0", first)
         fork = world.publish("2.0.0-rc.1", first, branch="next")
         view = world.view()
-        assert [record.release_id for record in view.log(MODEL, "main")] == [second, first]
-        assert [record.seq for record in view.log(MODEL, "next")] == [2, 1]
+        assert [record.release_id for record in view.lineage(view.head(MODEL, "main"))] == [second, first]
+        assert [record.seq for record in view.lineage(view.head(MODEL, "next"))] == [2, 1]
         assert view.head(MODEL, "next") == fork
         assert view.head(MODEL, "nothing") is None
         assert view.model(MODEL).branches == ("main", "next")

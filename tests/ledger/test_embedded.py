@@ -36,7 +36,8 @@ from modelreg.ledger.rpc import EmbeddedRpc
 from modelreg.format.names import ModelName
 with open_chain({str(chain.path)!r}, readonly=True) as chain:
     view = Reader(EmbeddedRpc(chain), bytes.fromhex({REGISTRY.hex()!r}), {CHAIN_ID}).at_head()
-    assert len(list(view.log(ModelName.parse({str(MODEL)!r}), "main"))) == 1
+    head = view.head(ModelName.parse({str(MODEL)!r}), "main")
+    assert len(list(view.lineage(head))) == 1
 heavy = {{"web3", "eth", "eth_account", "eth_abi", "trie", "rlp", "numpy", "requests", "aiohttp"}}
 print(sorted(heavy & sys.modules.keys()))
 """

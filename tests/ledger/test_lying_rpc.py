@@ -252,7 +252,7 @@ def test_nothing_is_read_by_logs_or_calls(history):
     world = history[0]
     rpc = LyingRpc(world.rpc)
     view = world.reader(rpc).at_head()
-    list(view.log(MODEL, "main"))
+    list(view.lineage(view.head(MODEL, "main")))
     list(view.models())
     view.model(MODEL)
     assert set(rpc.asked) == {"eth_chainId", "eth_getBlockByNumber", "eth_getProof"}

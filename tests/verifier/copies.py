@@ -4,8 +4,9 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelreg.errors import NotFoundError
+from modelreg.errors import UnreachableError
 from modelreg.format.manifest import Manifest
+from modelreg.store.multi import MultiStore
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg_verifier.fetch import FetchingSource
 from modelreg_verifier.sync import copy_release
@@ -37,7 +38,7 @@ class Peer(MemoryStore):
 
     def get(self, cid):
         if self.fails_after is not None and len(self.asked) >= self.fails_after:
-            raise NotFoundError(f"block {cid}, the peer is gone")
+            raise UnreachableError(f"block {cid}, the peer is gone")
         self.asked.append(cid)
         return super().get(cid)
 
@@ -51,7 +52,7 @@ class Node:
     local: LocalPlaintext = field(default_factory=LocalPlaintext)
 
     def source(self):
-        return FetchingSource(self.store, self.peer)
+        return FetchingSource(MultiStore(self.store, [self.peer]))
 
     def copy(self, manifest, target, rows=None, **options):
         source = self.source()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from modelreg.errors import ConflictError, ModelregError, NotFoundError, NotPermittedError
+from modelreg.errors import ConflictError, ModelregError, NotPermittedError, UnreachableError
 from modelreg.store import lock
 from modelreg_verifier import atomic
 from modelreg_verifier.staging import staged
@@ -126,7 +126,7 @@ def test_if_the_next_run_fails_a_whole_copy_stands_there_all_the_same(killed, pu
     node = Node(published[0])
     node.peer.fails_after = len(node.peer.asked)
     try:
-        with pytest.raises(NotFoundError, match="gone"):
+        with pytest.raises(UnreachableError, match="gone"):
             node.copy(published[3], target)
     finally:
         node.peer.fails_after = None

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from modelreg.errors import NotFoundError, UnreachableError
+from modelreg.store.multi import MultiStore
 from modelreg_verifier.fetch import FetchingSource
 from tests.store.blocks import leaf, leaves
 from tests.store.memory import MemoryStore
@@ -27,7 +28,7 @@ def peer():
 
 @pytest.fixture
 def source(local, peer):
-    return FetchingSource(local, peer)
+    return FetchingSource(MultiStore(local, [peer]))
 
 
 def test_a_block_that_is_here_is_not_fetched(source, local, peer):
@@ -35,6 +36,13 @@ def test_a_block_that_is_here_is_not_fetched(source, local, peer):
     peer.kept.clear()
     assert source.get(CID) == BLOCK
     assert source.fetched_bytes == 0
+
+
+def test_a_block_that_is_not_here_is_looked_for_once(source, local, monkeypatch):
+    asked = []
+    monkeypatch.setattr(local, "get", lambda cid: asked.append(cid) or MemoryStore().get(cid))
+    assert source.get(CID) == BLOCK
+    assert asked == [CID]
 
 
 def test_a_fetched_block_is_kept_after_a_flush(source, local):

@@ -14,7 +14,6 @@ from modelreg.errors import (
     FormatError,
     InputError,
     ModelregError,
-    NotFoundError,
     NotPermittedError,
     UnreachableError,
     VerificationError,
@@ -178,7 +177,7 @@ class TestPartialCopies:
     def test_whole_files_of_a_part_go_on_where_they_were_interrupted(self, release, node, tmp_path):
         rows = select_rows(release.manifest, ["zeros.bin", "sub/*"])
         node.peer.fails_after = len(node.peer.asked) + 1
-        with pytest.raises(NotFoundError, match="gone"):
+        with pytest.raises(UnreachableError, match="gone"):
             node.copy(release.manifest, tmp_path / "copy", rows)
         node.peer.fails_after = None
         node.store.kept.clear()
@@ -189,7 +188,7 @@ class TestPartialCopies:
 class TestInterruptions:
     def interrupted(self, release, node, target, after):
         node.peer.fails_after = after
-        with pytest.raises(NotFoundError, match="gone"):
+        with pytest.raises(UnreachableError, match="gone"):
             node.copy(release.manifest, target)
         node.peer.fails_after = None
         asked = len(node.peer.asked)

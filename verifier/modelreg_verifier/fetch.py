@@ -2,31 +2,32 @@
 
 import threading
 
-from modelreg.errors import NotFoundError, VerificationError
 from modelreg.format.cid import Cid
-from modelreg.store.base import BlockSource, BlockStore
 from modelreg.store.buffer import BlockBuffer
+from modelreg.store.multi import MultiStore
 
 __all__ = ["FetchingSource"]
 
 
 class FetchingSource:
-    """Gives blocks from the local store, else from elsewhere.
+    """Gives blocks of a store and its fallbacks, and counts what the fallbacks gave.
 
-    A fetched block is kept in the local store, except those in `in_files`: their bytes are about to lie in a
-    file of the release, from which they can be served again.
+    A fetched block is kept in the store, except those in `in_files`: their bytes are about to lie in a file
+    of the release, from which they can be served again.
     """
 
-    name = "the local store and its peers"
-
-    def __init__(self, local: BlockStore, elsewhere: BlockSource) -> None:
-        self._local = local
-        self._elsewhere = elsewhere
-        self._buffer = BlockBuffer(local)
+    def __init__(self, blocks: MultiStore) -> None:
+        self._blocks = blocks
+        self._buffer = BlockBuffer(blocks)
         self._lock = threading.Lock()
         self._seen: set[Cid] = set()
         self.in_files: frozenset[Cid] = frozenset()
         self.fetched_bytes = 0
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self._blocks.name
 
     def get(self, cid: Cid) -> bytes:
         """Give a verified block. Raises NotFoundError if nobody has it."""
@@ -34,26 +35,24 @@ class FetchingSource:
             waiting = self._buffer.get(cid)
         if waiting is not None:
             return waiting
-        try:
-            return self._local.get(cid)
-        except (NotFoundError, VerificationError):
-            return self._fetch(cid)
+        block, was_here = self._blocks.find(cid)
+        if not was_here:
+            self._take(cid, block)
+        return block
 
     def has(self, cid: Cid) -> bool:
         """Whether the block is here or elsewhere."""
-        return self._local.has(cid) or self._elsewhere.has(cid)
+        return self._blocks.has(cid)
 
     def flush(self) -> None:
         """Make the kept blocks durable."""
         with self._lock:
             self._buffer.flush()
 
-    def _fetch(self, cid: Cid) -> bytes:
-        block = self._elsewhere.get(cid)
+    def _take(self, cid: Cid, block: bytes) -> None:
         with self._lock:
             if cid not in self._seen:
                 self._seen.add(cid)
                 self.fetched_bytes += len(block)
             if cid not in self.in_files:
                 self._buffer.add(cid, block)
-        return block

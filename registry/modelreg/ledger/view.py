@@ -115,10 +115,6 @@ class View:
         [head] = self._state.words([slot])
         return self._string(slot, head, REASON_BYTES_MAX).decode("utf-8", "replace") if head else None
 
-    def log(self, model: ModelName, branch: str) -> Iterator[Release]:
-        """A branch's releases from its head back to the first of the lineage, whatever model that is of."""
-        return self.lineage(self.head(model, branch))
-
     def lineage(self, release: ReleaseId | None) -> Iterator[Release]:
         """A release, its parent, and so on; each seq is one less than the one before."""
         seq = None

@@ -41,6 +41,10 @@ class MultiStore:
 
     def get(self, cid: Cid) -> bytes:
         """See BlockSource: the first good answer, or if there is none, the error of the worst answer."""
+        return self.find(cid)[0]
+
+    def find(self, cid: Cid) -> tuple[bytes, bool]:
+        """As `get`, and whether it was the primary that had the block."""
         failures: list[BadAnswer] = []
         for source in (self._primary, *self._fallbacks):
             try:
@@ -52,7 +56,7 @@ class MultiStore:
                 failures.append(BadAnswer(source.name, cid, error))
             else:
                 self._note(failures)
-                return block
+                return block, source is self._primary
         self._note(failures)
         raise _no_block(cid, self.name, failures)
 

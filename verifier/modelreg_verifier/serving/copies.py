@@ -194,7 +194,7 @@ def _fetch(
     home: Home, release: Release, place: Path, reference: str, remark: Callable[[str], None]
 ) -> Manifest:
     copy = Copy(str(place), reference, str(release.release_id), str(release.manifest_cid))
-    source = FetchingSource(home.store, home.blocks)
+    source = FetchingSource(home.blocks)
 
     def note() -> None:
         home.pins.add(copy.release, copy.manifest_cid)
