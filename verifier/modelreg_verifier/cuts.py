@@ -184,7 +184,7 @@ def _sizes(program: Program, names: frozenset[str], sample: Arrays) -> Mapping[s
 
 def _can_be_cut(array: NDArray[Any]) -> bool:
     few = array.dtype.name in _INTEGERS and array.nbytes <= _SMALL_INTEGERS
-    return few or array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    return few or array.dtype.kind == "f"
 
 
 def _survivors(program: Program) -> frozenset[str]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from modelreg.errors import InputError
 from modelreg_verifier.program import Program
-from modelreg_verifier.tensors import ONNX_TYPES
+from modelreg_verifier.elements import ONNX_TYPES
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto
