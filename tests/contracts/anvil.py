@@ -70,7 +70,7 @@ class Anvil:
         self._start = self.get("evm_snapshot")
 
     def mine(self, transaction, time: int) -> Outcome:
-        ok, output = self.call_raw(transaction.sender, transaction.to, transaction.data)
+        ok, output = self._try(transaction, time)
         self.get("evm_setNextBlockTimestamp", time)
         receipt = self.get("eth_sendRawTransactionSync", _hex(transaction.encode()))
         assert ok == (receipt["status"] == "0x1")
@@ -80,9 +80,18 @@ class Anvil:
         )
         return Outcome(ok, output, int(receipt["gasUsed"], 16), logs)
 
+    def _try(self, transaction, time: int) -> tuple[bool, bytes]:
+        """What it would give in the next block."""
+        blocks = {"number": hex(int(self.get("eth_blockNumber"), 16) + 1), "time": hex(time)}
+        return self._call(transaction.sender, transaction.to, transaction.data, transaction.value, blocks)
+
     def call_raw(self, sender: bytes, to: bytes, data: bytes) -> tuple[bool, bytes]:
+        return self._call(sender, to, data, 0)
+
+    def _call(self, sender: bytes, to: bytes, data: bytes, value: int, *block) -> tuple[bool, bytes]:
         call = {"from": _hex(sender), "to": _hex(to), "data": _hex(data), "gas": hex(GAS_LIMIT)}
-        answer = self.ask("eth_call", call, "latest")
+        call["value"] = hex(value)
+        answer = self.ask("eth_call", call, "latest", *([{}, *block] if block else []))
         if "result" in answer:
             return True, _unhex(answer["result"])
         return False, _unhex(answer["error"].get("data", "0x"))
@@ -109,10 +118,15 @@ class Lockstep(Evm):
         assert self._anvil.call_raw(sender, to, data) == answer
         return answer
 
-    def storage(self, slot: int) -> bytes:
-        word = super().storage(slot)
-        assert _unhex(self._anvil.get("eth_getStorageAt", _hex(abi.ADDRESS), hex(slot), "latest")) == word
+    def storage(self, slot: int, address: bytes = abi.ADDRESS) -> bytes:
+        word = super().storage(slot, address)
+        assert _unhex(self._anvil.get("eth_getStorageAt", _hex(address), hex(slot), "latest")) == word
         return word
+
+    def balance(self, address: bytes) -> int:
+        amount = super().balance(address)
+        assert int(self._anvil.get("eth_getBalance", _hex(address), "latest"), 16) == amount
+        return amount
 
     def code(self, address: bytes) -> bytes:
         code = super().code(address)

@@ -100,12 +100,12 @@ class Evm:
         store = dict(self._store)
         return Evm(LocalChain(AtomicDB(MemoryDB(store)), self._chain.header), store, dict(self._nonces))
 
-    def sign(self, sender: Account, to: bytes, data: bytes):
+    def sign(self, sender: Account, to: bytes, data: bytes, value: int = 0):
         builder = LocalVM.get_transaction_builder()
         nonce = self._nonces.get(sender, 0)
         self._nonces[sender] = nonce + 1
         unsigned = builder.create_unsigned_transaction(
-            nonce=nonce, gas_price=GAS_PRICE, gas=GAS_LIMIT, to=to, value=0, data=data
+            nonce=nonce, gas_price=GAS_PRICE, gas=GAS_LIMIT, to=to, value=value, data=data
         )
         return unsigned.as_signed_transaction(sender.key, chain_id=CHAIN_ID)
 
@@ -121,8 +121,8 @@ class Evm:
         )
         return Outcome(computation.is_success, computation.output, receipt.gas_used, logs)
 
-    def send_raw(self, sender: Account, to: bytes, data: bytes, after: int = 12) -> Outcome:
-        return self.mine(self.sign(sender, to, data), after)
+    def send_raw(self, sender: Account, to: bytes, data: bytes, after: int = 12, value: int = 0) -> Outcome:
+        return self.mine(self.sign(sender, to, data, value), after)
 
     def send(self, sender: Account, function: str, *args, after: int = 12) -> Outcome:
         return self.send_raw(sender, abi.ADDRESS, abi.encode_call(function, *args), after)
@@ -136,16 +136,20 @@ class Evm:
             computation = state.costless_execute_transaction(SpoofTransaction(transaction, from_=sender))
         return computation.is_success, computation.output
 
-    def call(self, function: str, *args, sender: Account = DAVE):
+    def call(self, function: str, *args, sender: Account = DAVE, contract: abi.Contract = abi.REGISTRY):
         """The value that a view returns; raises RevertedError."""
-        ok, output = self.call_raw(bytes(sender), abi.ADDRESS, abi.encode_call(function, *args))
+        ok, output = self.call_raw(bytes(sender), contract.address, contract.encode_call(function, *args))
         if not ok:
             raise abi.RevertedError(abi.decode_error(output))
-        return abi.decode_result(function, output)
+        return contract.decode_result(function, output)
 
-    def storage(self, slot: int) -> bytes:
+    def storage(self, slot: int, address: bytes = abi.ADDRESS) -> bytes:
         state = self._chain.get_vm(self._chain.get_canonical_head()).state
-        return state.get_storage(abi.ADDRESS, slot).to_bytes(32, "big")
+        return state.get_storage(address, slot).to_bytes(32, "big")
+
+    def balance(self, address: bytes) -> int:
+        """In wei."""
+        return self._chain.get_vm(self._chain.get_canonical_head()).state.get_balance(address)
 
     def code(self, address: bytes) -> bytes:
         return self._chain.get_vm(self._chain.get_canonical_head()).state.get_code(address)
@@ -153,6 +157,10 @@ class Evm:
     @property
     def time(self) -> int:
         return self._chain.get_canonical_head().timestamp
+
+    @property
+    def block(self) -> int:
+        return self._chain.get_canonical_head().block_number
 
 
 @cache
