@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.trace_plan import MAX_CUT_TENSORS, FixedInput
-from modelreg_verifier.scalars import Scalars
 from modelreg_verifier.elements import ONNX_TYPES
+from modelreg_verifier.scalars import Scalars
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto

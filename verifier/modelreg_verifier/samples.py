@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.errors import InputError
-from modelreg_verifier.program import Program
 from modelreg_verifier.elements import ONNX_TYPES
+from modelreg_verifier.program import Program
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto
