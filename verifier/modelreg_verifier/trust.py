@@ -15,7 +15,9 @@ from modelreg.ledger.reader import Reader
 from modelreg.ledger.view import View
 from modelreg.store.files import os_errors, read_regular, replace_file
 from modelreg.store.lock import file_lock
-from modelreg_verifier.head import HeadPolicy, ObservedBlock, TrustedHead
+from modelreg_verifier import head
+from modelreg_verifier.head import HeadPolicy, ObservedBlock
+from modelreg_verifier.head_record import TrustedHead
 
 __all__ = ["HeadPolicy", "follow_branch", "open_trusted", "require_known_block"]
 
@@ -43,7 +45,7 @@ def open_trusted(reader: Reader, state: Path, policy: HeadPolicy) -> View:
         opened.append(view)
         block = _observe(reader, view, seen)
         now = int(time.time())
-        return TrustedHead.first(block, policy, now) if seen is None else seen.advance(block, policy, now)
+        return head.first(block, policy, now) if seen is None else head.advance(seen, block, policy, now)
 
     _update(state, advance)
     return opened[0]
@@ -65,7 +67,7 @@ def follow_branch(view: View, state: Path, name: ModelName, branch: str) -> None
             lineage.append(release)
             if known is None or release.seq <= known.seq:
                 break
-        return seen.advance_branch(name.id, branch, lineage)
+        return head.advance_branch(seen, name.id, branch, lineage)
 
     _update(state, advance)
 
