@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientError, web
 
 from modelreg_verifier.serving.limits import Limits
 
@@ -18,6 +18,7 @@ __all__ = ["BodyReader", "Refusal", "Reply", "send"]
 
 _WINDOW = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _STEP = 256 << 10
+_GONE = (web.RequestPayloadError, ClientError, ConnectionError)
 _JOINED = 1 << 20
 
 
@@ -111,6 +112,8 @@ class BodyReader:
                         self._inflate(body, inflater, chunk)
         except TimeoutError:
             raise Refusal(408, "the body came too slowly", close=True) from None
+        except _GONE:
+            raise Refusal(400, "the body ended early", close=True) from None
         if inflater is not None and (not inflater.eof or inflater.unused_data):
             raise Refusal(400, f"the body is not one whole {coding} stream")
 
@@ -155,7 +158,7 @@ async def send(request: web.BaseRequest, reply: Reply, limits: Limits) -> web.St
             for part in parts:
                 await response.write(part)
             await response.write_eof()
-    except TimeoutError:
+    except (TimeoutError, ConnectionError):
         if request.transport is not None:
             request.transport.abort()
     return response

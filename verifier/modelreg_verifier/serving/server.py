@@ -1,6 +1,7 @@
 """The inference server. Specified in docs/spec/serve.md, sections 2, 4 and 5."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ __all__ = ["InferenceServer", "Page", "ServerSettings"]
 
 _EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"]
 _LINGER_SECONDS = 1.0
+_SHOWN = 300
 
 Page = Callable[[str], Awaitable[Reply]]
 """Answers GET for what stands behind its prefix in the path; raises Refusal."""
@@ -47,6 +49,19 @@ class ServerSettings:
     token: bytes | None = None
     allowed_hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+
+
+class _ToLog(logging.Handler):
+    """What aiohttp has to say, as a line of our log: requests that are no HTTP, above all."""
+
+    def __init__(self, log: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        text = " ".join(str(error or record.getMessage()).split())
+        self._log({"at": round(record.created, 3), "event": "http", "error": text[:_SHOWN]})
 
 
 class _Listener(web.Server):
@@ -105,6 +120,7 @@ class InferenceServer:
         self._listener = _Listener(
             self._handle,
             access_log=None,
+            logger=self._logger(),
             auto_decompress=False,
             keepalive_timeout=self._settings.limits.idle_seconds,
             lingering_time=_LINGER_SECONDS,
@@ -120,6 +136,11 @@ class InferenceServer:
                 hint="choose another port",
             ) from error
         self._port = self._server.sockets[0].getsockname()[1]
+
+    def _logger(self) -> logging.Logger:
+        logger = logging.Logger("http", logging.WARNING)
+        logger.addHandler(_ToLog(self._log))
+        return logger
 
     async def stop(self) -> None:
         """Take no more connections, let running requests finish for a while, and close."""
@@ -142,7 +163,7 @@ class InferenceServer:
             facts["error"] = str(error)
             reply = Reply.json({"error": str(error)}, 404)
         except Exception as error:  # noqa: BLE001  whatever it was, the client is told that it failed
-            facts["error"] = f"unexpected {type(error).__name__}: {error}"[:300]
+            facts["error"] = f"unexpected {type(error).__name__}: {error}"[:_SHOWN]
             reply = Reply.json({"error": "internal error"}, 500)
         self._note(request, reply, facts, time.perf_counter() - started)
         return await send(request, reply, self._settings.limits)
