@@ -350,7 +350,7 @@ def test_a_withheld_opening_costs_the_bond(story):
 
 
 def test_a_receipt_left_out_of_its_batch_costs_the_bond(story):
-    """The client has a signed receipt, the batch another in its place, and the node shows no proof of that."""
+    """The client has a signed receipt, the batch another in its place; the node shows no proof of that."""
     hidden = story.receipts[2]._replace(outputCommit=word("what the client got"))
     signature = sign(NODE, hidden.digest())
     story.pair.ok(CLIENT, "challenge", hidden, signature, story.batch, NONE, value=DEPOSIT)
