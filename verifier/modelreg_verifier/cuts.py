@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.format.trace_plan import MAX_CUT_TENSORS
 from modelreg_verifier.program import Program
 from modelreg_verifier.runtime import Arrays, Session, Settings, with_outputs
 
@@ -71,6 +72,7 @@ _INTEGERS = frozenset({"bool", "int32", "int64"})
 _LIGHT_WEIGHT = 0.02
 _SMALL_INTEGERS = 1024
 _TENSOR_COST = 4096
+_REACH = 0.75
 _UNFUSED, _NORMED, _FUSED = 1.5, 1.0, 8.0
 
 
@@ -79,7 +81,7 @@ class Limits:
     """How much may be traced: cuts, tensors in one, and bytes in one for an element of a batch."""
 
     cuts: int = 12
-    tensors: int = 4
+    tensors: int = MAX_CUT_TENSORS
     cut_bytes: int = 2 << 20
 
 
@@ -95,7 +97,7 @@ def choose_cuts(
     search = _Search(program, sample, limits)
     chosen: list[_Place] = []
     for step in range(1, limits.cuts + 1):
-        best = search.best(step / (limits.cuts + 1), chosen[-1] if chosen else None)
+        best = search.best(step / limits.cuts, chosen[-1] if chosen else None)
         if best is not None:
             chosen.append(best)
     return tuple(tuple(sorted(place.names, key=str.encode)) for place in chosen)
@@ -149,8 +151,8 @@ class _Search:
         )
 
     def best(self, target: float, before: _Place | None) -> _Place | None:
-        """The cheapest place within half a step of `target`, behind the place `before`."""
-        reach = 0.5 / (self._limits.cuts + 1)
+        """The cheapest place near the share `target`, behind the place `before`."""
+        reach = _REACH / self._limits.cuts
         near = [
             place
             for place in self._places

@@ -109,7 +109,8 @@ class Session:
             InputError: the runtime refuses the inputs, or fails on them.
         """
         try:
-            made = self._session.run(self._outputs, dict(inputs))
+            given = {name: np.asarray(array) for name, array in inputs.items()}
+            made = self._session.run(self._outputs, given)
         except Exception as error:  # noqa: BLE001 - as above
             raise InputError("the runtime refuses the inputs", found=_brief(error)) from None
         return dict(zip(self._outputs, map(np.asarray, made), strict=True))

@@ -1,0 +1,81 @@
+"""Choosing cuts: valid, within the limits, where tracing costs little."""
+
+import numpy as np
+import pytest
+
+from modelreg.errors import InputError
+from modelreg_verifier.cuts import Limits, choose_cuts
+from modelreg_verifier.program import Program
+from modelreg_verifier.runtime import Session, Settings, with_outputs
+from modelreg_verifier.samples import sample_inputs
+from tests.verifier import graphs
+
+
+@pytest.fixture(scope="module")
+def program():
+    return Program.of(graphs.bert())
+
+
+def test_cuts_of_a_transformer_stand_behind_normalisations(program):
+    cuts = choose_cuts(program, graphs.sentences(), Limits(cuts=4))
+    assert len(cuts) == len(program.places(cuts)) == 4
+    assert set(cuts[:3]) == {("layer.0", "mask.bias"), ("layer.0.middle", "mask.bias"), ("layer.1.middle",)}
+
+
+def test_the_choice_is_the_same_each_time(program):
+    assert choose_cuts(program, graphs.sentences()) == choose_cuts(program, graphs.sentences())
+
+
+@pytest.mark.parametrize("limits", [Limits(2), Limits(12, 2), Limits(12, cut_bytes=700)])
+def test_limits_hold(program, limits):
+    inputs = graphs.sentences()
+    cuts = choose_cuts(program, inputs, limits)
+    made = Session(with_outputs(program.model, [n for cut in cuts for n in cut]), Settings()).run(inputs)
+    assert 0 < len(cuts) <= limits.cuts
+    for cut in cuts:
+        assert len(cut) <= limits.tensors
+        assert sum(made[name].nbytes for name in cut) <= limits.cut_bytes
+
+
+def test_nothing_fits(program):
+    assert choose_cuts(program, graphs.sentences(), Limits(cut_bytes=10)) == ()
+
+
+FLAT = """
+flat (float[N, 4] x) => (float[N, 4] y)
+<float[4, 4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}, int64[2] s = {-1, 4}> {
+  a = MatMul(x, w)
+  b = Sigmoid(a)
+  c = Reshape(b, s)
+  d = Concat <axis = 0> (c, c)
+  e = MatMul(d, w)
+  y = Tanh(e)
+}
+"""
+
+
+def test_no_cut_is_just_behind_what_saturates():
+    cuts = choose_cuts(Program.of(graphs.parsed(FLAT)), {"x": np.ones((1, 4), np.float32)}, Limits(cuts=60))
+    assert {name for cut in cuts for name in cut} == {"a", "e"}
+
+
+def test_samples_fit_the_graph(program):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        inputs = sample_inputs(program, rng, batch=2, free=8)
+        assert inputs["input_ids"].shape == (2, 8)
+        assert inputs["token_type_ids"].max() < 2
+        assert inputs["input_ids"].max() < graphs.WORDS
+        assert set(inputs["attention_mask"].reshape(-1)) == {1}
+        Session(program.model, Settings()).run(inputs)
+
+
+def test_samples_are_the_same_for_a_seed(program):
+    one, two = (sample_inputs(program, np.random.default_rng(3)) for _ in range(2))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_samples_of_strings_are_the_callers_to_give():
+    program = Program.of(graphs.parsed("g (string[N] x) => (string[N] y) { y = Identity(x) }"))
+    with pytest.raises(InputError):
+        sample_inputs(program, np.random.default_rng(0))
