@@ -25,7 +25,7 @@ def pin_command(session: Session, reference: Reference | None) -> None:
 
     with session.ledger() as view:
         release = view.resolve(reference)
-    with home.store_lock.shared():
+    with home.store_lock.shared(session.output.remark):
         session.manifest(release)
         fetched = fetch_dag(release.manifest_cid, home.blocks, home.store, mend=True)
         home.pins.add(str(release.release_id), release.manifest_cid)
@@ -55,7 +55,13 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
     from modelreg.store.gc import collect
 
     home = session.home
-    report = collect(home.store, home.store_lock, lambda: home.pins.list().values(), dry_run=dry_run)
+    report = collect(
+        home.store,
+        home.store_lock,
+        lambda: home.pins.list().values(),
+        dry_run=dry_run,
+        remark=session.output.remark,
+    )
     document = {
         "dry_run": dry_run,
         "kept": report.kept,

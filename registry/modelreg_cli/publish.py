@@ -79,7 +79,7 @@ def publish_command(
     if channel:
         check_channel(channel)
     home = session.home
-    with home.store_lock.shared(), session.ledger() as view:
+    with home.store_lock.shared(session.output.remark), session.ledger() as view:
         position = find_position(view, model, label, branch, parent, home.pins)
         if not dry_run:
             _check_permitted(session, view, model, channel=channel, yes=yes)

@@ -89,6 +89,8 @@ def _sync(
     name = _checked_name(session, view, release)
     target = located(to or home.models / name.namespace / name.name / str(release.version))
     _check_target(home, target)
+    if only:
+        _check_not_whole(home, target)
     copy = Copy(str(target), str(reference), str(release.release_id), str(release.manifest_cid), only)
     source = FetchingSource(home.blocks)
     with home.store_lock.shared(session.output.remark):
@@ -147,6 +149,17 @@ def _check_target(home: "Home", target: Path) -> None:
             expected="a directory that is empty, or that holds only what sync wrote",
             found=foreign.name,
             hint="move them away, or name another directory with --to",
+        )
+
+
+def _check_not_whole(home: "Home", target: Path) -> None:
+    copy = home.installed.at(target)
+    if copy is not None and not copy.only and target.is_dir():
+        raise InputError(
+            f"{target} holds a whole release",
+            expected="a directory for the part alone",
+            found=copy.reference,
+            hint="name another directory with --to",
         )
 
 

@@ -133,6 +133,12 @@ def test_all_tensors_are_a_whole_file(node, world, copy):
     assert tree(copy) == {"model.safetensors": tree(world.second)["model.safetensors"]}
 
 
+def test_a_part_does_not_replace_the_whole(world, node, copy):
+    done(node, "sync", f"{MODEL}@1.0.0", "--to", copy)
+    refused(node, "sync", f"{MODEL}@1.0.0", "--to", copy, "--only", "config.json", code=2)
+    assert tree(copy) == tree(world.first)
+
+
 def test_only_what_does_not_exist(node, copy):
     refused(node, "sync", MODEL, "--to", copy, "--only", "none.*", code=4)
     assert not copy.exists()

@@ -36,7 +36,12 @@ class GcReport:
 
 
 def collect(
-    store: BlockStore, lock: StoreLock, roots: Callable[[], Iterable[Cid]], *, dry_run: bool = False
+    store: BlockStore,
+    lock: StoreLock,
+    roots: Callable[[], Iterable[Cid]],
+    *,
+    dry_run: bool = False,
+    remark: Callable[[str], None] = lambda _: None,
 ) -> GcReport:
     """Remove every block that no root reaches through DAG-CBOR links.
 
@@ -47,12 +52,13 @@ def collect(
         lock: taken exclusively throughout.
         roots: gives the pinned CIDs; called once the lock is held, so that no pin is overlooked.
         dry_run: only say what would be removed.
+        remark: told if others are waited for.
 
     Raises:
         VerificationError: a reachable node is damaged. Its links are unknown, so nothing is removed.
         UnreachableError: another process adds blocks, or collects, for too long.
     """
-    with lock.exclusive():
+    with lock.exclusive(remark):
         mark = _Mark(store)
         for root in roots():
             mark.reach(root)
