@@ -52,7 +52,7 @@ _MIB = 1 << 20
     "--queue", type=click.IntRange(0, 65536), default=64, show_default=True, help="Inferences that may wait."
 )
 @click.option(
-    "--memory", type=click.IntRange(1), metavar="MIB", help="For models and tensors.  [default: half]"
+    "--memory", type=click.IntRange(1), metavar="MIB", help="For tensors, besides weights.  [default: half]"
 )
 @pass_session
 def serve_command(

@@ -86,7 +86,7 @@ class Stop:
 
 
 def limit_memory(most: int) -> None:
-    """Cap what all programs of this process take together, weights and tensors, in bytes; once, at first."""
+    """Cap what the tensors of all runs in this process take together, in bytes; once, before any program."""
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     # Strategy 1 takes as much as is asked for, not the next power of two.
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1}))
