@@ -19,13 +19,16 @@ __all__ = ["Limits", "choose_cuts"]
 _FLAT = frozenset(
     {
         "AveragePool",
+        "DequantizeLinear",
         "Erf",
         "Exp",
         "GlobalAveragePool",
         "HardSigmoid",
         "LogSoftmax",
         "Pow",
+        "QuantizeLinear",
         "Reciprocal",
+        "ReduceMean",
         "Sigmoid",
         "Softmax",
         "Sqrt",
@@ -35,7 +38,6 @@ _FLAT = frozenset(
 _MOVES = frozenset(
     {
         "Cast",
-        "Concat",
         "Expand",
         "Flatten",
         "Gather",
@@ -48,6 +50,7 @@ _MOVES = frozenset(
         "Unsqueeze",
     }
 )
+_MIXES = frozenset({"Concat", "If"})
 _HEAVY = frozenset(
     {
         "Attention",
@@ -73,6 +76,7 @@ _LIGHT_WEIGHT = 0.02
 _SMALL_INTEGERS = 1024
 _TENSOR_COST = 4096
 _REACH = 0.75
+_APART = 0.3
 _UNFUSED, _NORMED, _FUSED = 1.5, 1.0, 8.0
 
 
@@ -135,9 +139,9 @@ class _Search:
     def _flat(self) -> frozenset[str]:
         """Tensors that come straight, or re-arranged, from an operator that saturates or flattens."""
         found: set[str] = set()
-        for node in self._program.model.graph.node:
-            source = node.input if node.op_type == "Concat" else node.input[:1]
-            moved = node.op_type in _MOVES and any(name in found for name in source)
+        for number, node in enumerate(self._program.model.graph.node):
+            source = self._program.reads[number] if node.op_type in _MIXES else node.input[:1]
+            moved = node.op_type in _MOVES | _MIXES and any(name in found for name in source)
             if node.op_type in _FLAT or moved:
                 found.update(node.output)
         return frozenset(found)
@@ -153,12 +157,8 @@ class _Search:
     def best(self, target: float, before: _Place | None) -> _Place | None:
         """The cheapest place near the share `target`, behind the place `before`."""
         reach = _REACH / self._limits.cuts
-        near = [
-            place
-            for place in self._places
-            if abs(place.share - target) <= reach
-            and (before is None or (place.share > before.share and place.names != before.names))
-        ]
+        least = before.share + _APART / self._limits.cuts if before else 0.0
+        near = [p for p in self._places if abs(p.share - target) <= reach and p.share >= least]
         if not near:
             return None
         old = before.names if before else frozenset()
