@@ -7,13 +7,10 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.contracts import abi, anvil, gas, receipt_log_gas, test_receipt_log_stateful, test_stateful
+from tests.contracts import abi, anvil, gas, test_stateful
 from tests.contracts.evm import ALICE, Evm
 from tests.contracts.pair import Pair
-from tests.contracts.receipt_log_pair import LogPair, Story
 from tests.contracts.test_attacks import *  # noqa: F403
-from tests.contracts.test_receipt_log import *  # noqa: F403
-from tests.contracts.test_receipt_log_storage import *  # noqa: F403
 from tests.contracts.test_registry import *  # noqa: F403
 from tests.contracts.test_storage import *  # noqa: F403
 
@@ -38,16 +35,6 @@ def pair(empty) -> Pair:
     return empty
 
 
-@pytest.fixture
-def log(other) -> LogPair:
-    return LogPair(anvil.Lockstep.beside(other))
-
-
-@pytest.fixture
-def story(log) -> Story:
-    return Story.told(log)
-
-
 def test_deployment(other):
     """Equal gas and the address that the artifact names."""
     assert other.deployment == Evm.bare().send_raw(ALICE, abi.DEPLOYER, bytes(32) + abi.INIT_CODE)
@@ -56,7 +43,6 @@ def test_deployment(other):
 
 def test_the_gas_snapshot(other):
     assert gas.measure(anvil.Lockstep.beside(other)) == gas.committed()["ModelRegistry"]
-    assert receipt_log_gas.measure(anvil.Lockstep.beside(other)) == gas.committed()["ReceiptLog"]
 
 
 def test_random_histories_on_both(other):
@@ -65,13 +51,4 @@ def test_random_histories_on_both(other):
             return anvil.Lockstep.beside(other)
 
     quick = settings(max_examples=10, stateful_step_count=30, **test_stateful.QUIET)
-    run_state_machine_as_test(OnBoth, settings=quick)
-
-
-def test_random_histories_of_the_receipt_log_on_both(other):
-    class OnBoth(test_receipt_log_stateful.Histories):
-        def machine(self):
-            return anvil.Lockstep.beside(other)
-
-    quick = settings(max_examples=5, stateful_step_count=30, **test_stateful.QUIET)
     run_state_machine_as_test(OnBoth, settings=quick)

@@ -205,6 +205,14 @@ def test_every_receipt_of_a_batch_is_proved(story, count):
             assert not story.pair.call("provesReceipt", NODE.address, batch, digest, seq, siblings)
 
 
+def test_a_batch_reaches_no_seq_before_its_first(story):
+    later = story.anchor([receipt(NODE, story.release, 0, seq) for seq in (5, 6)])
+    one, signature = story.signed(2)
+    assert not story.pair.call("provesReceipt", NODE.address, later, one.digest(), 2, [NONE])
+    found = story.pair.refused(CLIENT, "challenge", one, signature, later, NONE, value=DEPOSIT)
+    assert found == ("OutsideBatch", 0, 2)
+
+
 def test_the_digests_are_those_of_eip_712(story):
     one = story.receipts[3]
     assert story.pair.call("receiptDigest", one) == one.digest()
