@@ -1,4 +1,4 @@
-"""What dishonest nodes do to a model, its inputs and outputs; the tensors that the plan cuts at keep names."""
+"""What dishonest nodes do to a model, its inputs and outputs; the tensors that a plan cuts at keep names."""
 
 import tempfile
 from collections.abc import Callable, Iterator

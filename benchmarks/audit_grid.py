@@ -70,7 +70,7 @@ class Subject:
         found = []
         for number in range(len(self.cuts) + 1):
             made = self._replayed(auditor, number, trace, inputs)
-            judged = compare(trace, made, batch)
+            judged = compare(trace, made, batch, self.program.quantized)
             found.append(judged.distance if judged.outcome in (Outcome.EQUAL, Outcome.NEAR) else np.inf)
         assert len(found) == len(replay.segments)
         return np.array(found)

@@ -19,7 +19,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Model:
-    """An ONNX file in a wheel (the wheel's name begins with `wheel`), and an older release of it if one fits."""
+    """An ONNX file in a wheel whose name begins with `wheel`, and an older release of it if one fits."""
 
     name: str
     wheel: str

@@ -1,6 +1,6 @@
 """The node's side of benchmarks.audit_grid: runs in any environment that has onnxruntime and numpy.
 
-Reads a job from standard input: {"model": path, "settings": [[level, threads]], "inputs": [npz], "out": path}.
+Reads a job from standard input: {"model": path, "settings": [[level, threads]], "inputs": [path], "out": .}
 Writes OUT/SETTING-INPUT.npz with all outputs for each, and prints the runtime's version.
 """
 

@@ -55,7 +55,7 @@ def check_map(value, kind, keys):
 def check_plan(value):
     check_map(value, PLAN, ("file", "fixed", "class", "cuts"))
     need(is_text(value["file"], 1024) and ".." not in value["file"].split("/"))
-    need(is_list(value["fixed"], 0, 64) and is_list(value["cuts"], 0, 64) and value["class"] in CLASSES)
+    need(is_list(value["fixed"], 0, 64) and is_list(value["cuts"], 0, 128) and value["class"] in CLASSES)
     for row in value["fixed"]:
         need(is_list(row, 3, 3) and is_text(row[0]) and row[1] in WIDTHS and isinstance(row[2], bytes))
         need(len(row[2]) == WIDTHS[row[1]] and (row[1] != "BOOL" or row[2] in (b"\0", b"\1")))
@@ -85,7 +85,7 @@ def check_calibration(value):
     need(is_ascending([reference_encode(runtime) for runtime in value["runtimes"]]))
     for row in value["rows"]:
         need(is_list(row, 4, 4) and is_uint(row[0], 0, 255) and is_uint(row[1], 0, 255))
-        need(is_uint(row[2], 1, 2**20) and is_list(row[3], 1, 65))
+        need(is_uint(row[2], 1, 2**20) and is_list(row[3], 1, 129))
         for pair in row[3]:
             check_distance(pair)
     need(is_ascending([row[:3] for row in value["rows"]]))
@@ -179,7 +179,7 @@ VALID = {
                 [f"{n:02}", name, b"\1" + bytes(width - 1)] for n, (name, width) in enumerate(WIDTHS.items())
             ]
         ),
-        "the most cuts and tensors": plan(cuts=[[f"{cut}/{n}" for n in range(8)] for cut in range(64)]),
+        "the most cuts and tensors": plan(cuts=[[f"{cut}/{n}" for n in range(8)] for cut in range(128)]),
         "the longest names": plan(cuts=[["x" * 256, "é" * 128]]),
         **{f"class {name}": plan(**{"class": name}) for name in CLASSES},
     },
@@ -192,7 +192,7 @@ VALID = {
     "calibration": {
         "two runtimes": calibration(),
         "one runtime against itself": calibration(runtimes=[ONE], rows=[[0, 0, 2**20, [[2**23, -149]]]]),
-        "64 cuts": calibration(rows=[[0, 1, 1, [[2**23, -45]] * 65]]),
+        "128 cuts": calibration(rows=[[0, 1, 1, [[2**23, -45]] * 129]]),
     },
 }
 
@@ -208,7 +208,7 @@ _REFUSED = {
         "no path": plan(file=""),
         "unknown class": plan(**{"class": "int8"}),
         "class of a number": plan(**{"class": 32}),
-        "65 cuts": plan(cuts=[[f"{n}"] for n in range(65)]),
+        "129 cuts": plan(cuts=[[f"{n}"] for n in range(129)]),
         "cut without a tensor": plan(cuts=[[]]),
         "cut of 9 tensors": plan(cuts=[[f"{n}" for n in range(9)]]),
         "cut that is a text": plan(cuts=["a"]),
@@ -266,7 +266,7 @@ _REFUSED = {
         "batch of more than 2^20": calibration(rows=[[0, 1, 2**20 + 1, [[0, 0]]]]),
         "rows of different lengths": calibration(rows=[_ROWS[0], [0, 1, 2, [[0, 0]]]]),
         "row without distances": calibration(rows=[[0, 1, 1, []]]),
-        "66 distances": calibration(rows=[[0, 1, 1, [[0, 0]] * 66]]),
+        "130 distances": calibration(rows=[[0, 1, 1, [[0, 0]] * 130]]),
         "distance of 23 bits": calibration(rows=[[0, 1, 1, [[2**22, -45]]]]),
         "distance of 25 bits": calibration(rows=[[0, 1, 1, [[2**24, -45]]]]),
         "distance below zero": calibration(rows=[[0, 1, 1, [[-(2**23), -45]]]]),

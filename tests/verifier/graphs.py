@@ -84,6 +84,26 @@ def early():
     )
 
 
+def quantized():
+    """Two linear layers of integers: x is rounded, multiplied, rounded, multiplied; and a rounded output."""
+    return parsed(
+        """
+        quantized (float[N, 4] x) => (float[N, 4] y, uint8[N, 4] z)
+        <float s = {0.05}, uint8 o = {128},
+         float[4, 4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}, float t = {2.0}> {
+          a = QuantizeLinear(x, s, o)
+          b = DequantizeLinear(a, s, o)
+          c = MatMul(b, w)
+          d = QuantizeLinear(c, t, o)
+          e = DequantizeLinear(d, t, o)
+          y = MatMul(e, w)
+          z = QuantizeLinear(y, t, o)
+          v = QuantizeLinear(w, t, o)
+        }
+        """
+    )
+
+
 def made_of(rows, inputs, outputs):
     """A graph of nodes that are pairs of what is read and what is made; the operators are of no library."""
     port = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in (*inputs, *outputs)]

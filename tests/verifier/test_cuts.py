@@ -59,6 +59,12 @@ def test_no_cut_is_just_behind_what_saturates():
     assert {name for cut in cuts for name in cut} == {"a", "e"}
 
 
+def test_a_quantized_program_is_cut_behind_each_layer_of_roundings():
+    program = Program.of(graphs.quantized())
+    cuts = choose_cuts(program, {"x": np.ones((1, 4), np.float32)})
+    assert cuts == (("a",), ("d",))
+
+
 def test_samples_fit_the_graph(program):
     rng = np.random.default_rng(0)
     for _ in range(20):

@@ -10,8 +10,8 @@ from modelreg_verifier.distance import Outcome, batch_of, compare
 A = np.array([[3.0, 4.0], [0.0, 1.0]], np.float32)
 
 
-def judge(theirs, ours, batch=None):
-    return compare({"a": np.asarray(theirs)}, {"a": np.asarray(ours)}, batch)
+def judge(theirs, ours, batch=None, quantized=()):
+    return compare({"a": np.asarray(theirs)}, {"a": np.asarray(ours)}, batch, quantized)
 
 
 def test_equal_bits():
@@ -116,6 +116,33 @@ def test_integers_are_equal_or_not(dtype):
     ours = np.array([1, 0, 1], dtype)
     assert judge(ours.copy(), ours).outcome is Outcome.EQUAL
     assert judge(np.array([1, 1, 1], dtype), ours).outcome is Outcome.UNEQUAL
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_rounded_floats_are_as_far_apart_as_the_floats_were(dtype):
+    rng = np.random.default_rng(0)
+    floats = rng.normal(60, 20, 200_000)
+    for size in (1e-4, 1e-3, 1e-2):
+        other = floats + 20 * size * rng.standard_normal(floats.size)
+        theirs, ours = (np.clip(np.rint(values), 0, 127).astype(dtype) for values in (floats, other))
+        assert judge(theirs, ours, quantized={"a"}).distance == pytest.approx(size, rel=0.35)
+        assert judge(theirs, ours).outcome is Outcome.UNEQUAL
+
+
+def test_a_few_values_may_be_rounded_otherwise():
+    theirs = np.arange(100, dtype=np.uint8)
+    ours = theirs.copy()
+    ours[:4] += 1
+    assert judge(theirs, ours, quantized={"a"}).distance == 0
+    ours[4] += 1
+    assert judge(theirs, ours, quantized={"a"}).distance > 1e-4
+
+
+def test_one_value_cannot_be_rounded_far():
+    theirs = np.full(10, 3, np.int8)
+    ours = theirs.copy()
+    ours[0] = -128
+    assert judge(theirs, ours, quantized={"a"}).distance > 10
 
 
 def test_strings_are_equal_or_not():

@@ -144,6 +144,11 @@ def test_frontiers_are_those_of_the_definition(drawn):
     assert dict(program.frontiers(1)) == {place: f for place, f in expected.items() if len(f) == 1}
 
 
+def test_what_is_rounded_by_the_graph_is_quantized():
+    """Outputs have a meaning of their own, such as a class, and constants are in the file."""
+    assert Program.of(graphs.quantized()).quantized == {"a", "d"}
+
+
 def test_places_of_a_valid_plan():
     program = Program.of(graphs.early())
     assert program.places([["kept"], ["first", "kept"], ["kept", "next"]]) == (0, 1, 3)

@@ -4,73 +4,20 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.format.trace_plan import MAX_CUT_TENSORS
+from modelreg.format.trace_plan import MAX_CUT_TENSORS, MAX_CUTS
+from modelreg_verifier.operators import FLAT, HEAVY, MIXES, MOVES, NORMS
 from modelreg_verifier.program import Program
 from modelreg_verifier.runtime import Arrays, Session, Settings, with_outputs
 
 __all__ = ["Limits", "choose_cuts"]
 
-_FLAT = frozenset(
-    {
-        "AveragePool",
-        "DequantizeLinear",
-        "Erf",
-        "Exp",
-        "GlobalAveragePool",
-        "HardSigmoid",
-        "LogSoftmax",
-        "Pow",
-        "QuantizeLinear",
-        "Reciprocal",
-        "ReduceMean",
-        "Sigmoid",
-        "Softmax",
-        "Sqrt",
-        "Tanh",
-    }
-)
-_MOVES = frozenset(
-    {
-        "Cast",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Reshape",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    }
-)
-_MIXES = frozenset({"Concat", "If"})
-_HEAVY = frozenset(
-    {
-        "Attention",
-        "Conv",
-        "ConvInteger",
-        "ConvTranspose",
-        "Einsum",
-        "GRU",
-        "Gemm",
-        "LSTM",
-        "MatMul",
-        "MatMulInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-        "RNN",
-    }
-)
-_NORMS = frozenset(
-    {"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"}
-)
 _INTEGERS = frozenset({"bool", "int32", "int64"})
 _LIGHT_WEIGHT = 0.02
 _SMALL_INTEGERS = 1024
@@ -99,18 +46,24 @@ def choose_cuts(
     """
     limits = limits or Limits()
     search = _Search(program, sample, limits)
+    chosen = search.rounded() or _spread(search, limits)
+    return tuple(tuple(sorted(place.names, key=str.encode)) for place in chosen)
+
+
+def _spread(search: "_Search", limits: Limits) -> "list[_Place]":
     chosen: list[_Place] = []
     for step in range(1, limits.cuts + 1):
         best = search.best(step / limits.cuts, chosen[-1] if chosen else None)
         if best is not None:
             chosen.append(best)
-    return tuple(tuple(sorted(place.names, key=str.encode)) for place in chosen)
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A place where the graph can be cut; `share` of its heavy work is done there."""
+    """A place where the graph can be cut, behind node `node`; `share` of the heavy work is done there."""
 
+    node: int
     share: float
     names: frozenset[str]
 
@@ -123,15 +76,16 @@ class _Search:
         self._limits = limits
         self._settled = _survivors(program)
         narrow = list(program.frontiers(limits.tensors))
-        names = frozenset[str]().union(*(names for _, names in narrow))
-        self._bytes = _sizes(program, names, sample)
-        self._places = [_Place(self._shares[number], names) for number, names in narrow if self._fits(names)]
+        self._bytes = _sizes(program, frozenset[str]().union(*(names for _, names in narrow)), sample)
+        places = [
+            _Place(number, self._shares[number], names) for number, names in narrow if self._fits(names)
+        ]
+        self._places = [place for place in places if not place.names & self._flat]
+        self._wide = places
 
     @cached_property
     def _shares(self) -> list[float]:
-        weights = [
-            1.0 if node.op_type in _HEAVY else _LIGHT_WEIGHT for node in self._program.model.graph.node
-        ]
+        weights = [1.0 if node.op_type in HEAVY else _LIGHT_WEIGHT for node in self._program.model.graph.node]
         done = np.cumsum(weights)
         return [float(share) for share in done / done[-1]]
 
@@ -140,19 +94,51 @@ class _Search:
         """Tensors that come straight, or re-arranged, from an operator that saturates or flattens."""
         found: set[str] = set()
         for number, node in enumerate(self._program.model.graph.node):
-            source = self._program.reads[number] if node.op_type in _MIXES else node.input[:1]
-            moved = node.op_type in _MOVES | _MIXES and any(name in found for name in source)
-            if node.op_type in _FLAT or moved:
+            source = self._program.reads[number] if node.op_type in MIXES else node.input[:1]
+            moved = node.op_type in MOVES | MIXES and any(name in found for name in source)
+            if node.op_type in FLAT or moved:
                 found.update(node.output)
         return frozenset(found)
 
     def _fits(self, names: frozenset[str]) -> bool:
         known = all(name in self._bytes for name in names)
-        return (
-            known
-            and sum(self._bytes[name] for name in names) <= self._limits.cut_bytes
-            and not names & self._flat
-        )
+        return known and sum(self._bytes[name] for name in names) <= self._limits.cut_bytes
+
+    def rounded(self) -> list[_Place]:
+        """A cheap place between each two layers of rounded activations; none in most programs.
+
+        A difference in the last bit can become one of a whole step where it is rounded, and a heavy operator
+        spreads that: so a segment should not have another rounding behind it.
+        """
+        layers = self._roundings()
+        chosen: list[_Place] = []
+        for first, last in pairwise([*layers, (len(self._shares), 0)]):
+            near = [place for place in self._wide if first[1] <= place.node < last[0]]
+            old = chosen[-1].names if chosen else frozenset()
+            best = min(near, key=lambda place: self._cost(place.names, old), default=None)
+            if best and best.names != old:
+                chosen.append(best)
+        return chosen[:MAX_CUTS]
+
+    def _roundings(self) -> list[tuple[int, int]]:
+        """For each layer of roundings its first node, and the last one of it and the layers before.
+
+        A rounding is a layer below another one if a heavy operator is on a path between them.
+        """
+        depths = dict.fromkeys(self._program.inputs, 1)  # odd behind a heavy operator, even behind a rounding
+        spans: dict[int, tuple[int, int]] = {}
+        for number, node in enumerate(self._program.model.graph.node):
+            depth = max((depths.get(name, 0) for name in self._program.reads[number]), default=0)
+            if any(name in self._program.quantized for name in node.output):
+                depth += depth % 2
+                first, _ = spans.get(depth, (number, number))
+                spans[depth] = (first, number)
+            elif node.op_type in HEAVY:
+                depth |= 1
+            depths.update(dict.fromkeys(node.output, depth))
+        ordered = [spans[depth] for depth in sorted(spans)]
+        ends = accumulate((last for _, last in ordered), max)
+        return [(first, end) for (first, _), end in zip(ordered, ends, strict=True)]
 
     def best(self, target: float, before: _Place | None) -> _Place | None:
         """The cheapest place near the share `target`, behind the place `before`."""
@@ -174,14 +160,18 @@ class _Search:
         if name not in self._settled:
             return _FUSED
         node = self._program.model.graph.node[self._program.maker[name]]
-        return _NORMED if node.op_type in _NORMS else _UNFUSED
+        return _NORMED if node.op_type in NORMS else _UNFUSED
 
 
 def _sizes(program: Program, names: frozenset[str], sample: Arrays) -> Mapping[str, int]:
     """Bytes of each tensor that can stand in a cut: floats, or the few integers that shapes are made of."""
     session = Session(with_outputs(program.model, sorted(names)), Settings("disabled"))
     made = session.run(sample)
-    return {name: array.nbytes for name, array in made.items() if name in names and _can_be_cut(array)}
+    return {
+        name: array.nbytes
+        for name, array in made.items()
+        if name in names and (name in program.quantized or _can_be_cut(array))
+    }
 
 
 def _can_be_cut(array: NDArray[Any]) -> bool:

@@ -1,6 +1,7 @@
 """How far committed tensors lie from replayed ones. Specified in docs/spec/trace.md, section 5."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -15,6 +16,7 @@ __all__ = ["Comparison", "Outcome", "batch_of", "compare"]
 _TINY = 2.0**-126
 _NEAR_OVERFLOW = 2.0**-8
 _SAFE = 2.0**400
+_FREE_STEPS = 4
 
 
 class Outcome(Enum):
@@ -49,37 +51,57 @@ def batch_of(inputs: Arrays) -> int | None:
     return firsts.pop() if len(firsts) == 1 else None
 
 
-def compare(committed: Arrays, replayed: Arrays, batch: int | None = None) -> Comparison:
+def compare(
+    committed: Arrays,
+    replayed: Arrays,
+    batch: int | None = None,
+    quantized: Collection[str] = (),
+) -> Comparison:
     """Measure the tensors that were replayed; others of `committed` are passed over.
 
     Args:
         committed: what a node committed to.
         replayed: what came of the cut before.
         batch: the first dim of a tensor that has an element of the batch in each row (`batch_of`).
+        quantized: names of integer tensors that stand for rounded floats (`Program.quantized`).
     """
     worst = Comparison(Outcome.EQUAL)
     for name, ours in replayed.items():
         theirs = committed.get(name)
-        found = Comparison(Outcome.MISSING) if theirs is None else _tensor(theirs, ours, batch)
+        if theirs is None:
+            found = Comparison(Outcome.MISSING, math.inf)
+        else:
+            found = _tensor(theirs, ours, batch, in_steps=name in quantized)
         if (found.outcome.value, found.distance) > (worst.outcome.value, worst.distance):
             worst = Comparison(found.outcome, found.distance, name)
     return worst
 
 
-def _tensor(theirs: NDArray[Any], ours: NDArray[Any], batch: int | None) -> Comparison:
+def _tensor(theirs: NDArray[Any], ours: NDArray[Any], batch: int | None, *, in_steps: bool) -> Comparison:
     if theirs.dtype != ours.dtype:
         return Comparison(Outcome.DATATYPE, math.inf)
     if theirs.shape != ours.shape:
         return Comparison(Outcome.SHAPE, math.inf)
-    if not _is_float(ours):
-        same = np.array_equal(theirs, ours)
-        return Comparison(Outcome.EQUAL) if same else Comparison(Outcome.UNEQUAL, math.inf)
-    if theirs.tobytes() == ours.tobytes():
+    if _same(theirs, ours):
         return Comparison(Outcome.EQUAL)
+    if not (_is_float(ours) or in_steps):
+        return Comparison(Outcome.UNEQUAL, math.inf)
+    measure = _row if _is_float(ours) else _steps
     split = ours.ndim > 0 and ours.shape[0] == batch
     rows = zip(theirs, ours, strict=True) if split else ((theirs, ours),)
-    found = [_row(a, b) for a, b in rows]
+    found = [measure(np.asarray(a), np.asarray(b)) for a, b in rows]
     return max(found, key=lambda row: (row.outcome.value, row.distance))
+
+
+def _same(theirs: NDArray[Any], ours: NDArray[Any]) -> bool:
+    return np.array_equal(theirs, ours) if ours.dtype.kind == "O" else theirs.tobytes() == ours.tobytes()
+
+
+def _steps(theirs: NDArray[Any], ours: NDArray[Any]) -> Comparison:
+    """How far the floats lay apart before they were rounded, by how often they were rounded otherwise."""
+    a, b = theirs.astype(np.float64), ours.astype(np.float64)
+    apart = max(float(np.abs(a - b).sum()) - _FREE_STEPS, 0.0)
+    return Comparison(Outcome.NEAR, apart / (a.size * max(float(a.std()), 1.0)))
 
 
 def _is_float(array: NDArray[Any]) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.trace_plan import MAX_CUT_TENSORS, FixedInput
 from modelreg_verifier.elements import ONNX_TYPES
+from modelreg_verifier.operators import QUANTIZERS
 from modelreg_verifier.scalars import Scalars
 
 if TYPE_CHECKING:
@@ -102,6 +103,13 @@ class Program:
             if any(name in inputs or name in found for name in reads):
                 found.update(name for name in node.output if name)
         return frozenset(found)
+
+    @cached_property
+    def quantized(self) -> frozenset[str]:
+        """The integer tensors that stand for floats, rounded to steps (section 5)."""
+        nodes = self.model.graph.node
+        made = (node.output[0] for node in nodes if node.op_type in QUANTIZERS and node.output)
+        return frozenset(made) & self.varying - set(self.outputs)
 
     def frontiers(self, most: int = MAX_CUT_TENSORS) -> Iterator[tuple[int, frozenset[str]]]:
         """Each node and what stands between it and the next, where that is 1 to `most` tensors."""

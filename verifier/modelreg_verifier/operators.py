@@ -1,0 +1,65 @@
+"""Kinds of ONNX operators, by what they do to small differences (https://onnx.ai/onnx/operators/)."""
+
+__all__ = ["FLAT", "HEAVY", "MIXES", "MOVES", "NORMS", "QUANTIZERS"]
+
+FLAT = frozenset(
+    {
+        "AveragePool",
+        "DequantizeLinear",
+        "Erf",
+        "Exp",
+        "GlobalAveragePool",
+        "HardSigmoid",
+        "LogSoftmax",
+        "Pow",
+        "QuantizeLinear",
+        "Reciprocal",
+        "ReduceMean",
+        "Sigmoid",
+        "Softmax",
+        "Sqrt",
+        "Tanh",
+    }
+)
+"""They saturate, flatten or round: behind them a difference looks smaller than it was."""
+MOVES = frozenset(
+    {
+        "Cast",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""They re-arrange their first input."""
+MIXES = frozenset({"Concat", "If"})
+"""They pass on any of what they read."""
+HEAVY = frozenset(
+    {
+        "Attention",
+        "Conv",
+        "ConvInteger",
+        "ConvTranspose",
+        "Einsum",
+        "GRU",
+        "Gemm",
+        "LSTM",
+        "MatMul",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+        "RNN",
+    }
+)
+"""They do most of the work, and each value that they make depends on many."""
+NORMS = frozenset({"BatchNormalization", "GroupNormalization", "InstanceNormalization", "LayerNormalization"})
+"""They normalise."""
+
+QUANTIZERS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
+"""Their first output stands for floats, rounded to steps."""
