@@ -24,6 +24,7 @@ __all__ = [
     "prove_cut",
     "trace_root",
     "values",
+    "values_of",
     "verify_cut",
 ]
 
@@ -109,12 +110,22 @@ def values(tensors: Mapping[str, Tensor]) -> bytes:
     Raises:
         FormatError: more than 256 tensors, a name that is empty, longer than 256 bytes or no UTF-8.
     """
+    return values_of([tensors])[0]
+
+
+def values_of(sets: Sequence[Mapping[str, Tensor]]) -> list[bytes]:
+    """The hashes of several sets, each as `values` has it; an object that is in many of them is hashed once."""
+    digests: dict[int, bytes] = {}
+    return [_values(tensors, digests) for tensors in sets]
+
+
+def _values(tensors: Mapping[str, Tensor], digests: dict[int, bytes]) -> bytes:
     if len(tensors) > _MAX_TENSORS:
         raise FormatError("tensors", expected=f"at most {_MAX_TENSORS}", found=len(tensors))
     for name in tensors:
         _check_name(name)
     # Python compares texts by code points, which is the order of their UTF-8.
-    rows = [[name, *_row(tensors[name])] for name in sorted(tensors)]
+    rows = [[name, *_row(tensors[name], digests)] for name in sorted(tensors)]
     block = canonical.encode({"kind": _KIND, "tensors": rows})
     return HashAlgorithm.BLAKE3_256.digest(block).value
 
@@ -130,9 +141,12 @@ def _check_name(name: str) -> None:
         )
 
 
-def _row(tensor: Tensor) -> tuple[str, list[int], bytes]:
-    digest = HashAlgorithm.BLAKE3_256.digest(_octets(tensor.data))
-    return tensor.datatype, list(tensor.dims), digest.value
+def _row(tensor: Tensor, digests: dict[int, bytes]) -> tuple[str, list[int], bytes]:
+    digest = digests.get(id(tensor))
+    if digest is None:
+        digest = HashAlgorithm.BLAKE3_256.digest(_octets(tensor.data)).value
+        digests[id(tensor)] = digest
+    return tensor.datatype, list(tensor.dims), digest
 
 
 def commit(side: Side, salt: bytes, hashed: bytes) -> bytes:

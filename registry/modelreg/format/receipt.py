@@ -24,6 +24,7 @@ __all__ = [
     "Receipt",
     "SignedReceipt",
     "sign",
+    "typed_digest",
 ]
 
 SCHEMA = 1
@@ -64,6 +65,11 @@ class Domain:
 @lru_cache(maxsize=16)
 def _separator(domain: Domain) -> bytes:
     return keccak256(_DOMAIN_HEAD + domain.chain_id.to_bytes(32, "big") + domain.contract.rjust(32, b"\0"))
+
+
+def typed_digest(domain: Domain, struct: bytes) -> bytes:
+    """The EIP-712 digest, 32 bytes, of typed data in this domain whose hash is `struct`."""
+    return keccak256(b"\x19\x01" + _separator(domain) + struct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,7 @@ class Receipt:
 
     def digest(self, domain: Domain) -> bytes:
         """The EIP-712 digest, 32 bytes: the receipt's name, and what is signed."""
-        return keccak256(b"\x19\x01" + _separator(domain) + keccak256(_WORDS.pack(_TYPE_HASH, *self.values)))
+        return typed_digest(domain, keccak256(_WORDS.pack(_TYPE_HASH, *self.values)))
 
 
 @dataclass(frozen=True, slots=True)
