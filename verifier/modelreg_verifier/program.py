@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelreg.errors import FormatError, VerificationError
@@ -19,29 +18,10 @@ from modelreg_verifier.scalars import Scalars
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
 
-__all__ = ["Program", "read_model"]
+__all__ = ["Program"]
 
 _MAX_NODES = 1 << 17
-_MAX_FILE_BYTES = (1 << 31) - 1
 _GRAPH, _GRAPHS = 5, 10
-
-
-def read_model(path: Path) -> "ModelProto":
-    """Read an ONNX file and the external data beside it.
-
-    Raises:
-        FormatError: it is no ONNX file, or has 2 GiB or more.
-    """
-    import onnx
-
-    try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise FormatError("ONNX file", expected="less than 2 GiB", found=path.stat().st_size)
-        return onnx.load(path)
-    except FormatError:
-        raise
-    except Exception as error:  # noqa: BLE001 - protobuf's errors have no common root below it
-        raise FormatError(f"cannot read {path.name!a} as ONNX", found=ascii(str(error))[:120]) from None
 
 
 @dataclass(frozen=True)
