@@ -109,6 +109,13 @@ def test_branches_that_share_names_are_refused():
         Program.of(model, [SLOW])
 
 
+def test_operators_of_other_domains_only_share_a_name():
+    for number in (0, 1):
+        model = graphs.switch()
+        model.graph.node[number].domain = "test"
+        assert operators(Program.of(model, [SLOW])) == ["Equal", "If", "Add"]
+
+
 def test_an_if_without_the_branch_it_takes_is_refused():
     model = graphs.switch()
     kept = [attribute for attribute in model.graph.node[1].attribute if attribute.name != "else_branch"]

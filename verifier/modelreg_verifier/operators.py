@@ -1,7 +1,9 @@
 """Kinds of ONNX operators, by what they do to small differences (https://onnx.ai/onnx/operators/)."""
 
-__all__ = ["FLAT", "HEAVY", "MIXES", "MOVES", "NORMS", "QUANTIZERS"]
+__all__ = ["FLAT", "HEAVY", "MIXES", "MOVES", "NORMS", "QUANTIZERS", "STANDARD_DOMAINS"]
 
+STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+"""Two names of the domain in which ONNX defines its operators."""
 FLAT = frozenset(
     {
         "AveragePool",

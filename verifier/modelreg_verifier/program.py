@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.trace_plan import MAX_CUT_TENSORS, FixedInput
 from modelreg_verifier.elements import ONNX_TYPES
-from modelreg_verifier.operators import QUANTIZERS
+from modelreg_verifier.operators import QUANTIZERS, STANDARD_DOMAINS
 from modelreg_verifier.scalars import Scalars
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _inline(graph: "GraphProto") -> None:
     rest = list(reversed(graph.node))
     while rest:
         node = rest.pop()
-        truth = scalars.truth(node.input[0]) if node.op_type == "If" and node.input else None
+        truth = scalars.truth(node.input[0]) if _is_if(node) else None
         if truth is None:
             scalars.follow(node)
             nodes.append(node)
@@ -203,6 +203,10 @@ def _inline(graph: "GraphProto") -> None:
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
+
+
+def _is_if(node: "NodeProto") -> bool:
+    return node.op_type == "If" and node.domain in STANDARD_DOMAINS and bool(node.input)
 
 
 def _branch(node: "NodeProto", name: str) -> "GraphProto":

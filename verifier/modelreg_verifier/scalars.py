@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelreg_verifier.operators import STANDARD_DOMAINS
+
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
 
@@ -54,7 +56,7 @@ class Scalars:
 
     def follow(self, node: "NodeProto") -> None:
         """Note the output of a node, if it is one of the simple operators and its inputs are known."""
-        if node.domain not in ("", "ai.onnx") or len(node.output) != 1:
+        if node.domain not in STANDARD_DOMAINS or len(node.output) != 1:
             return
         if node.op_type == "Constant":
             for attribute in node.attribute:
