@@ -231,7 +231,7 @@ class Histories(RuleBasedStateMachine):
 
 
 def test_random_histories():
-    run_state_machine_as_test(Histories, settings=settings(max_examples=8, stateful_step_count=30, **QUIET))
+    run_state_machine_as_test(Histories, settings=settings(max_examples=6, stateful_step_count=25, **QUIET))
 
 
 @pytest.mark.slow
