@@ -160,21 +160,22 @@ def honest_ratios(trials: list[Trial]) -> list[tuple[float, str]]:
 
 
 def cheated(subject: Subject, node: str, trials: list[Trial], samples: int, wheels: Path) -> dict[str, Any]:
-    """For each cheat the smallest of the worst segments' ratios, over samples and auditors."""
+    """For each cheat and auditor the ratio of the worst segment, in the sample where it is smallest."""
     rows = [row for row in inputs_of(subject.model, samples) if row[0] == 1 and row[1]]
     bounds = [envelope(trials, node, auditor) for auditor in range(len(AUDITORS))]
     found: dict[str, Any] = {}
     truth = Session(with_outputs(subject.program.model, subject.names), Settings("all", 1))
     traces = [truth.run(inputs) for _, _, inputs in rows]
+    other = truth.run(subject.model.sample(np.random.default_rng(99), 1))
 
     def judge(name: str, made: list[Inputs]) -> None:
-        worst = []
+        worst: list[tuple[float, int]] = [(np.inf, 0)] * len(bounds)
         for (_, _, inputs), trace in zip(rows, made, strict=True):
             for auditor, bound in enumerate(bounds):
                 ratios = subject.distances(auditor, trace, inputs) / bound
-                worst.append((float(ratios.max()), int(np.argmax(ratios))))
+                worst[auditor] = min(worst[auditor], (float(ratios.max()), int(np.argmax(ratios))))
             subject.forget()
-        found[name] = min(worst)
+        found[name] = worst
 
     for name, made in cheating_sessions(subject, wheels):
         try:
@@ -184,9 +185,7 @@ def cheated(subject: Subject, node: str, trials: list[Trial], samples: int, whee
     judge("truncated input", [truth.run(truncated(inputs)) for _, _, inputs in rows])
     outputs = subject.program.outputs
     judge("output off by 1e-3", [t | {n: edited(t[n]) for n in outputs} for t in traces])
-    others = traces[1:] + traces[:1]
-    pairs = zip(traces, others, strict=True)
-    judge("output of another", [t | {n: other[n] for n in outputs} for t, other in pairs])
+    judge("output of another", [trace | {n: other[n] for n in outputs} for trace in traces])
     return found
 
 
@@ -257,7 +256,8 @@ def report(
         f"over {PASS:g}: {(values > PASS).sum()}, over {DISPUTE:g}: {(values > DISPUTE).sum()}"
     )
     for name, row in cheats.items():
-        print(f"  {name:20} " + (row if isinstance(row, str) else f"{row[0]:.3g} in segment {row[1]}"))
+        shown = row if isinstance(row, str) else ", ".join(f"{r:.3g} in segment {k}" for r, k in row)
+        print(f"  {name:20} {shown}")
     blind = {name: round(ratio, 2) for name, ratio in spots.items() if ratio <= DISPUTE}
     least = min(spots.values(), default=np.nan)
     print(f"  one weight off by 1e-3: {len(spots)} tried, least ratio {least:.3g}, not seen: {blind}")

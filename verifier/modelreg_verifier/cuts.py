@@ -113,12 +113,20 @@ class _Search:
         layers = self._roundings()
         chosen: list[_Place] = []
         for first, last in pairwise([*layers, (len(self._shares), 0)]):
-            near = [place for place in self._wide if first[1] <= place.node < last[0]]
+            near = self._between(first[1], self._next_heavy(first[1])) or self._between(first[1], last[0])
             old = chosen[-1].names if chosen else frozenset()
             best = min(near, key=lambda place: self._cost(place.names, old), default=None)
             if best and best.names != old:
                 chosen.append(best)
         return chosen[:MAX_CUTS]
+
+    def _between(self, first: int, end: int) -> list[_Place]:
+        return [place for place in self._wide if first <= place.node < end]
+
+    def _next_heavy(self, number: int) -> int:
+        nodes = self._program.model.graph.node
+        behind = (later for later in range(number + 1, len(nodes)) if nodes[later].op_type in HEAVY)
+        return next(behind, len(nodes))
 
     def _roundings(self) -> list[tuple[int, int]]:
         """For each layer of roundings its first node, and the last one of it and the layers before.
