@@ -1,0 +1,1 @@
+"""A node's receipts: signed, kept, handed out and opened. Specified in docs/spec/openings.md."""

@@ -1,0 +1,88 @@
+"""From what a node keeps to an opening. Specified in docs/spec/openings.md, sections 2 and 5."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from modelreg.errors import FormatError, NotFoundError, VerificationError
+from modelreg.format.commitments import Tensor, cut_leaf, prove_cut, values_of
+from modelreg.format.names import ReleaseId
+from modelreg.format.trace_plan import TracePlan
+from modelreg_verifier.receipts.kept import Kept
+from modelreg_verifier.receipts.opening import CutOpening, Opening, SetOpening
+from modelreg_verifier.receipts.opening_check import check_opening
+from modelreg_verifier.receipts.records import Record, Records
+
+__all__ = ["Parts", "Remake", "assemble", "parse_parts"]
+
+Cuts = Sequence[Mapping[str, Tensor]]
+Remake = Callable[[ReleaseId, TracePlan, Mapping[str, Tensor]], Cuts]
+"""Computes the cuts of a plan again from the inputs; raises ModelregError where it cannot."""
+
+_PARTS_MAX = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What of an opening is wanted; None for all cuts."""
+
+    inputs: bool = True
+    outputs: bool = True
+    cuts: frozenset[int] | None = None
+
+    def has_cut(self, number: int) -> bool:
+        """Whether this cut is wanted."""
+        return self.cuts is None or number in self.cuts
+
+
+def parse_parts(text: str) -> Parts:
+    """Read `inputs`, `outputs`, `cuts` and numbers of cuts with commas between. Raises FormatError."""
+    words = text.split(",")
+    numbers = {word for word in words if word.isascii() and word.isdigit() and len(word) <= 2}
+    if len(words) > _PARTS_MAX or set(words) - numbers - {"inputs", "outputs", "cuts"}:
+        expected = "inputs, outputs, cuts, or numbers of cuts, with commas between"
+        raise FormatError("parts", expected=expected, found=ascii(text)[:90])
+    cuts = None if "cuts" in words else frozenset(map(int, numbers))
+    return Parts("inputs" in words, "outputs" in words, cuts)
+
+
+def assemble(records: Records, digest: bytes, parts: Parts, remake: Remake) -> Opening:
+    """Make the opening of a receipt, and check it as whoever gets it will.
+
+    Raises:
+        NotFoundError: no such receipt, cut, or its tensors are no longer kept.
+        VerificationError: what is kept, or was computed again, does not open the receipt.
+    """
+    record = records.find(digest)
+    receipt, kept = record.signed.receipt, records.kept(record)
+    plan_block, runtime = records.block(receipt.plan_id), records.block(receipt.runtime_fingerprint)
+    plan = TracePlan.from_bytes(plan_block)
+    absent = {number for number in parts.cuts or () if number >= len(plan.cuts)}
+    if absent:
+        raise NotFoundError(f"cut {min(absent)}", expected=f"one of {len(plan.cuts)}")
+    opening = Opening(
+        record.signed,
+        plan_block,
+        runtime,
+        SetOpening(kept.salts[0], kept.inputs) if parts.inputs else None,
+        SetOpening(kept.salts[1], kept.outputs) if parts.outputs else None,
+        _cuts(record, plan, kept, parts, remake),
+    )
+    check_opening(opening)
+    return opening
+
+
+def _cuts(
+    record: Record, plan: TracePlan, kept: Kept, parts: Parts, remake: Remake
+) -> tuple[CutOpening, ...]:
+    wanted = [number for number in range(len(plan.cuts)) if parts.has_cut(number)]
+    if not wanted:
+        return ()
+    cuts = kept.cuts
+    if cuts is None:
+        cuts = remake(record.signed.receipt.release_id, plan, kept.inputs)
+    salts = kept.salts[2:]
+    if not len(cuts) == len(salts) == len(plan.cuts):
+        raise VerificationError("cuts that are kept", expected=len(plan.cuts), found=[len(cuts), len(salts)])
+    pairs = zip(salts, values_of(cuts), strict=True)
+    leaves = [cut_leaf(number, salt, hashed) for number, (salt, hashed) in enumerate(pairs)]
+    return tuple(CutOpening(n, salts[n], prove_cut(leaves, n), cuts[n]) for n in wanted)

@@ -1,0 +1,234 @@
+"""A node's durable journal: who signs, in which order, and what is on disk before anybody hears of it.
+
+Specified in docs/spec/openings.md, section 5.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Thread
+
+from modelreg.errors import ConflictError, UnreachableError
+from modelreg.format.names import ReleaseId
+from modelreg.format.receipt import INTEGER_END, SCHEMA, Domain, Receipt, SignedReceipt, sign
+from modelreg.format.signature import Signer
+from modelreg.store.lock import file_lock
+from modelreg_verifier.receipts.database import connect, create, durably, translated, writing
+from modelreg_verifier.receipts.records import segments_of
+from modelreg_verifier.receipts.segments import Place, Retention, SegmentWriter
+
+__all__ = ["Draft", "Journal"]
+
+_WAITING_MAX = 4096
+_GROUP_MAX = 256
+_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A receipt that lacks its node, place and time.
+
+    Attributes:
+        response: what answers a challenge on the ledger, 128 bytes.
+        blocks: the plan's and the runtime's, by digest.
+        kept: what `kept.write_kept` gave.
+    """
+
+    release_id: ReleaseId
+    plan_id: bytes
+    request_id: bytes
+    client: bytes
+    input_commit: bytes
+    output_commit: bytes
+    trace_root: bytes
+    runtime_fingerprint: bytes
+    response: bytes = field(repr=False)
+    blocks: Mapping[bytes, bytes] = field(repr=False)
+    kept: list[bytes | memoryview] = field(repr=False)
+
+
+_Waiting = tuple[Draft, "Future[SignedReceipt]"]
+
+
+class Journal:
+    """Signs receipts, each once, and gives them out only when a killed process cannot lose them.
+
+    Every journal that is opened begins a new epoch, later by the clock than all before. So an old copy put
+    back, or commits that a power loss undid, lead to no second receipt for one place.
+
+    Args:
+        path: the SQLite file; it is made if it is missing.
+        signer: the node's key.
+        domain: of the receipts.
+        clock: Unix seconds.
+        anchored_epoch: the last one that the ledger has of this node, if it was asked.
+        retention: what is kept of openings.
+
+    Attributes:
+        epoch: the one begun.
+
+    Raises, on construction:
+        ConflictError: another process has it open, or it is of another node or domain.
+        ModelregError: it cannot be read or made.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        signer: Signer,
+        domain: Domain,
+        *,
+        clock: Callable[[], float] = time.time,
+        anchored_epoch: int | None = None,
+        retention: Retention | None = None,
+    ) -> None:
+        self.path, self.domain, self.node = path, domain, signer.address
+        self._signer, self._clock = signer, clock
+        self._queue: Queue[_Waiting | None] = Queue(_WAITING_MAX)
+        self._blocks: set[bytes] = set()
+        self._closed = False
+        with ExitStack() as held:
+            create(path, signer.address, domain)
+            _lock(held, path)
+            self._connection = connect(path)
+            held.callback(self._connection.close)
+            self.epoch = self._begin(anchored_epoch)
+            self._segments = SegmentWriter(segments_of(path), self.epoch, retention or Retention())
+            held.callback(self._segments.close)
+            self._held = held.pop_all()
+        self._next: tuple[int, bytes] | None = (0, bytes(32))
+        self._thread = Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
+
+    def _begin(self, anchored_epoch: int | None) -> int:
+        with durably(self._connection, self.path):
+            [last] = self._connection.execute("SELECT max(epoch) FROM epoch").fetchone()
+            known = (-1 if epoch is None else epoch for epoch in (last, anchored_epoch))
+            epoch = max(int(self._clock() * _MS), 1 + max(known))
+            if epoch >= INTEGER_END:
+                raise ConflictError("no epoch is left", expected="one below 2^53", hint="set the clock")
+            self._connection.execute("INSERT INTO epoch VALUES (?)", (epoch,))
+        return epoch
+
+    def submit(self, draft: Draft) -> "Future[SignedReceipt]":
+        """Have a receipt signed and written; the future has it when both are done, or a ModelregError.
+
+        Raises:
+            UnreachableError: the journal is closed, or too many wait.
+        """
+        future: Future[SignedReceipt] = Future()
+        if self._closed:
+            raise UnreachableError("the journal is closed")
+        try:
+            self._queue.put_nowait((draft, future))
+        except Full:
+            raise UnreachableError("too many receipts wait", found=_WAITING_MAX) from None
+        return future
+
+    def close(self) -> None:
+        """Write what waits, and let others open the journal."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+            self._held.close()
+
+    def _work(self) -> None:
+        going = True
+        while going:
+            group, going = self._take()
+            taken = [row for row in group if row[1].set_running_or_notify_cancel()]
+            if not taken:
+                continue
+            try:
+                made = self._write([draft for draft, _ in taken])
+            except Exception as error:  # noqa: BLE001  those who wait must hear of whatever it was
+                self._next = None
+                for _, future in taken:
+                    future.set_exception(error)
+            else:
+                for (_, future), signed in zip(taken, made, strict=True):
+                    future.set_result(signed)
+
+    def _take(self) -> tuple[list[_Waiting], bool]:
+        """Wait for one, and take who waits besides; whether more will come."""
+        group: list[_Waiting] = []
+        found = self._queue.get()
+        while found is not None:
+            group.append(found)
+            if len(group) == _GROUP_MAX:
+                return group, True
+            try:
+                found = self._queue.get_nowait()
+            except Empty:
+                return group, True
+        return group, False
+
+    def _write(self, drafts: list[Draft]) -> list[SignedReceipt]:
+        """One transaction for a group: after it, no kill loses any of them; without it, none was signed."""
+        seq, previous = self._next or self._read_next()
+        places = [self._segments.append(draft.kept) for draft in drafts]
+        made: list[SignedReceipt] = []
+        rows = []
+        for draft, place in zip(drafts, places, strict=True):
+            signed = sign(self._receipt(draft, seq, previous), self.domain, self._signer)
+            previous = signed.receipt.digest(self.domain)
+            rows.append(_row(signed, previous, draft, place))
+            made.append(signed)
+            seq += 1
+        new = {digest: body for draft in drafts for digest, body in draft.blocks.items()}
+        for digest in self._blocks & new.keys():
+            del new[digest]
+        with writing(self._connection, self.path):
+            self._connection.executemany("INSERT OR IGNORE INTO block VALUES (?, ?)", new.items())
+            self._connection.executemany("INSERT INTO receipt VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._blocks |= new.keys()
+        self._next = seq, previous
+        return made
+
+    def _read_next(self) -> tuple[int, bytes]:
+        """Where the epoch goes on, after a write whose end is not known."""
+        query = "SELECT seq + 1, digest FROM receipt WHERE epoch = ? ORDER BY seq DESC LIMIT 1"
+        with translated(self.path):
+            row = self._connection.execute(query, (self.epoch,)).fetchone()
+        return (0, bytes(32)) if row is None else (row[0], row[1])
+
+    def _receipt(self, draft: Draft, seq: int, previous: bytes) -> Receipt:
+        return Receipt(
+            SCHEMA,
+            self.node,
+            draft.release_id,
+            draft.plan_id,
+            draft.request_id,
+            draft.client,
+            draft.input_commit,
+            draft.output_commit,
+            draft.trace_root,
+            draft.runtime_fingerprint,
+            self.epoch,
+            seq,
+            max(0, int(self._clock())),
+            previous,
+        )
+
+
+def _lock(held: ExitStack, path: Path) -> None:
+    lock = path.with_name(path.name + "-lock")
+    try:
+        held.enter_context(file_lock(lock, exclusive=True, timeout=0))
+    except UnreachableError as error:
+        raise ConflictError(
+            f"the journal {path} is in use",
+            found=error.found,
+            hint="one process at a time signs for a node; end the other `modelreg serve`",
+        ) from None
+
+
+def _row(signed: SignedReceipt, digest: bytes, draft: Draft, place: Place) -> tuple[object, ...]:
+    receipt = signed.receipt
+    where = (place.segment, place.start, place.size)
+    return receipt.epoch, receipt.seq, digest, bytes(signed), draft.response, *where

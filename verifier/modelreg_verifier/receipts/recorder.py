@@ -1,0 +1,138 @@
+"""Makes the receipt of each inference that `serve` answers. Specified in docs/spec/openings.md, section 4."""
+
+import asyncio
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+from modelreg.errors import FormatError, InputError, UnreachableError
+from modelreg.format.commitments import Tensor
+from modelreg.format.names import ReleaseId
+from modelreg.format.receipt import SignedReceipt
+from modelreg.format.receipt_text import answer_object, to_header
+from modelreg.format.runtime_info import RuntimeInfo
+from modelreg.format.trace_plan import TracePlan
+from modelreg_verifier.receipts.committing import Committed, commit_to
+from modelreg_verifier.receipts.journal import Draft, Journal
+from modelreg_verifier.receipts.kept import Kept, write_kept
+from modelreg_verifier.serving.protocol import Scalar
+from modelreg_verifier.serving.recorder import Addition, Inference
+
+__all__ = ["HEADER", "ReceiptRecorder", "bare_plan"]
+
+HEADER = "modelreg-receipt"
+_RECEIPT = "modelreg_receipt"
+_REQUEST_ID, _CLIENT, _SALTS = "modelreg_request_id", "modelreg_client", "modelreg_salts"
+_NOBODY = bytes(20)
+_INLINE_BYTES = 256 << 10  # hashing less takes less time than asking another thread to
+
+Plans = Callable[[ReleaseId, str], TracePlan]
+
+
+def bare_plan(_release: ReleaseId, file: str) -> TracePlan:
+    """The plan of a file that is served without a trace."""
+    return TracePlan(file)
+
+
+class ReceiptRecorder:
+    """The recorder of `serve`: commits to the tensors, and has the journal sign and keep.
+
+    Args:
+        journal: signs.
+        plans: the plan by which a file of a release runs; its cuts are those that `Inference` has.
+        keep_cuts: keep the tensors of cuts too; without it they are computed again for an opening.
+    """
+
+    def __init__(self, journal: Journal, plans: Plans, *, keep_cuts: bool = False) -> None:
+        self._journal, self._keep_cuts = journal, keep_cuts
+        self._plan = lru_cache(1024)(lambda *key: _named(plans(*key)))
+        self._runtime = lru_cache(1024)(_named_runtime)
+
+    async def record(self, inference: Inference) -> Addition:
+        """Sign and keep; as `Recorder.record`."""
+        request_id = _hex(inference.parameters, _REQUEST_ID, 32) or secrets.token_bytes(32)
+        client = _hex(inference.parameters, _CLIENT, 20) or _NOBODY
+        salts = _truth(inference.parameters, _SALTS)
+        try:
+            committed, draft = await self._draft(inference, request_id, client)
+            signed = await asyncio.wrap_future(self._journal.submit(draft))
+        except (FormatError, InputError) as error:
+            # Not the client's mistake, as these two would mean to whoever asked.
+            raise UnreachableError("no receipt", found=str(error)) from error
+        return self._addition(signed, committed if salts else None)
+
+    async def _draft(self, inference: Inference, request_id: bytes, client: bytes) -> tuple[Committed, Draft]:
+        if _size(inference) <= _INLINE_BYTES:
+            return self._drafted(inference, request_id, client)
+        return await asyncio.to_thread(self._drafted, inference, request_id, client)
+
+    def _drafted(self, inference: Inference, request_id: bytes, client: bytes) -> tuple[Committed, Draft]:
+        plan, plan_id, plan_block = self._plan(inference.release, inference.file)
+        _check_cuts(plan, inference)
+        fingerprint, runtime_block = self._runtime(inference.runtime)
+        found = commit_to(inference.inputs, inference.outputs, inference.cuts)
+        salts = (found.input_salt, found.output_salt, *found.cut_salts)
+        cuts = inference.cuts if self._keep_cuts else None
+        return found, Draft(
+            release_id=inference.release,
+            plan_id=plan_id,
+            request_id=request_id,
+            client=client,
+            input_commit=found.input_commit,
+            output_commit=found.output_commit,
+            trace_root=found.trace_root,
+            runtime_fingerprint=fingerprint,
+            response=found.response,
+            blocks={plan_id: plan_block, fingerprint: runtime_block},
+            kept=write_kept(Kept(salts, inference.inputs, inference.outputs, cuts)),
+        )
+
+    def _addition(self, signed: SignedReceipt, committed: Committed | None) -> Addition:
+        text = json.dumps(answer_object(signed, self._journal.domain), separators=(",", ":"))
+        parameters: dict[str, Scalar] = {_RECEIPT: text}
+        if committed is not None:
+            parameters["modelreg_input_salt"] = f"0x{committed.input_salt.hex()}"
+            parameters["modelreg_output_salt"] = f"0x{committed.output_salt.hex()}"
+        return Addition(parameters, {HEADER: to_header(signed)})
+
+
+def _named(plan: TracePlan) -> tuple[TracePlan, bytes, bytes]:
+    return plan, plan.plan_id, bytes(plan)
+
+
+def _named_runtime(runtime: RuntimeInfo) -> tuple[bytes, bytes]:
+    return runtime.fingerprint, bytes(runtime)
+
+
+def _check_cuts(plan: TracePlan, inference: Inference) -> None:
+    """Refuse to sign what no auditor could follow."""
+    if tuple(tuple(sorted(cut)) for cut in inference.cuts) != plan.cuts:
+        raise FormatError("cuts of an inference", expected="those of its plan", found=len(inference.cuts))
+
+
+def _size(inference: Inference) -> int:
+    distinct: dict[int, Tensor] = {
+        id(tensor): tensor
+        for tensors in (inference.inputs, inference.outputs, *inference.cuts)
+        for tensor in tensors.values()
+    }
+    return sum(memoryview(tensor.data).nbytes for tensor in distinct.values())
+
+
+def _hex(parameters: Mapping[str, Scalar], name: str, size: int) -> bytes | None:
+    text = parameters.get(name)
+    if text is None:
+        return None
+    if not isinstance(text, str) or not re.fullmatch(rf"0x[0-9a-fA-F]{{{2 * size}}}", text):
+        expected = f"0x and {2 * size} hexadecimal digits"
+        raise InputError(f"parameter {name}", expected=expected, found=ascii(text)[:90])
+    return bytes.fromhex(text[2:])
+
+
+def _truth(parameters: Mapping[str, Scalar], name: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise InputError(f"parameter {name}", expected="true or false", found=ascii(value)[:90])
+    return value

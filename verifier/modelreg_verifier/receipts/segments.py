@@ -1,0 +1,155 @@
+"""Tensors in files that are appended to and removed whole. Specified in docs/spec/openings.md, section 5."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelreg.errors import NotFoundError
+from modelreg.store.files import os_errors, sync_directory
+
+__all__ = ["Place", "Retention", "SegmentWriter", "read_segment", "remove_segments", "sync_segments"]
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{8})")
+_VECTORS_MAX = 512  # writev(2) takes 1,024
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where bytes lie: a file, by its epoch and number, and a range in it."""
+
+    epoch: int
+    segment: int
+    start: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The file's name; names ascend with time."""
+        return f"{self.epoch:016x}-{self.segment:08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much is kept of openings: all files together, one file, and the age of what a file holds."""
+
+    bytes_max: int = 8 << 30
+    segment_bytes: int = 64 << 20
+    seconds_max: int = 10 * 86_400
+
+
+class SegmentWriter:
+    """Appends to the files of one epoch; nobody else writes to them.
+
+    Args:
+        directory: where the files lie; it is made.
+        epoch: one that no file is of.
+        retention: says when the next file begins, and the oldest go.
+    """
+
+    def __init__(self, directory: Path, epoch: int, retention: Retention) -> None:
+        self._directory, self._retention = directory, retention
+        self._place = Place(epoch, 0, 0, 0)
+        self._descriptor: int | None = None
+        with os_errors(f"cannot make {directory}"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def append(self, buffers: Sequence[bytes | memoryview]) -> Place:
+        """Write bytes behind each other; on return they outlive the process, though not a power loss.
+
+        Raises:
+            ModelregError: they cannot be written; what was written of them is passed over.
+        """
+        size = sum(memoryview(part).nbytes for part in buffers)
+        with os_errors(f"cannot write to {self._directory}"):
+            descriptor = self._open(size)
+            try:
+                _write(descriptor, buffers)
+            except OSError:
+                self.close()  # the next bytes go to another file, so no place has to be guessed
+                raise
+        place = Place(self._place.epoch, self._place.segment, self._place.start, size)
+        self._place = Place(place.epoch, place.segment, place.start + size, 0)
+        return place
+
+    def _open(self, size: int) -> int:
+        if self._descriptor is not None and self._place.start + size > self._retention.segment_bytes:
+            self.close()
+        if self._descriptor is None:
+            remove_segments(self._directory, bytes_max=self._retention.bytes_max - size)
+            self._place = Place(self._place.epoch, self._place.segment + 1, 0, 0)
+            self._descriptor = os.open(self._directory / self._place.name, _FLAGS, 0o600)
+        return self._descriptor
+
+    def close(self) -> None:
+        """End the file; `append` begins another."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _write(descriptor: int, buffers: Sequence[bytes | memoryview]) -> None:
+    rest = [memoryview(part).cast("B") for part in buffers if memoryview(part).nbytes]
+    while rest:
+        written = os.writev(descriptor, rest[:_VECTORS_MAX])
+        while rest and written >= rest[0].nbytes:
+            written -= rest.pop(0).nbytes
+        if written:
+            rest[0] = rest[0][written:]
+
+
+def read_segment(directory: Path, place: Place) -> bytes:
+    """The bytes of a place. Raises NotFoundError where they were removed, or lost with the power."""
+    path = directory / place.name
+    with os_errors(f"cannot read {path}"):
+        descriptor = os.open(path, _READ_FLAGS)
+        try:
+            found = os.pread(descriptor, place.size, place.start)
+        finally:
+            os.close(descriptor)
+    if len(found) != place.size:
+        raise NotFoundError(f"{path} ends early", expected=f"{place.size} bytes", found=len(found))
+    return found
+
+
+def _segments(directory: Path) -> list[tuple[Path, os.stat_result]]:
+    """All files, the oldest first."""
+    with os.scandir(directory) as entries:
+        found = sorted((entry.name, entry.stat()) for entry in entries if _NAME.fullmatch(entry.name))
+    return [(directory / name, status) for name, status in found]
+
+
+def remove_segments(directory: Path, *, bytes_max: int | None = None, before: float | None = None) -> int:
+    """Remove the oldest files until at most `bytes_max` are left, and those last written to `before` then.
+
+    Returns how many went. `before` is in Unix seconds.
+    """
+    removed = 0
+    with os_errors(f"cannot use {directory}"):
+        found = _segments(directory)
+        total = sum(status.st_size for _, status in found)
+        for path, status in found:
+            if (bytes_max is None or total <= bytes_max) and (before is None or status.st_mtime >= before):
+                continue
+            path.unlink(missing_ok=True)
+            total -= status.st_size
+            removed += 1
+    return removed
+
+
+def sync_segments(directory: Path) -> None:
+    """Wait until all files are on the disk; those that are there already cost nothing."""
+    with os_errors(f"cannot sync {directory}"):
+        for path, _ in _segments(directory):
+            try:
+                descriptor = os.open(path, _READ_FLAGS)
+            except FileNotFoundError:
+                continue
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_directory(directory)
