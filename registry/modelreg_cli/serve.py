@@ -76,9 +76,9 @@ def serve_command(
     is served no longer.
     """
     _require_extra()
+    from modelreg_verifier.serving.engine import limit_memory
     from modelreg_verifier.serving.limits import Limits
     from modelreg_verifier.serving.loader import Loader, Loading
-    from modelreg_verifier.serving.program import limit_memory
     from modelreg_verifier.serving.server import InferenceServer, ServerSettings
     from modelreg_verifier.serving.target import parse_target
 

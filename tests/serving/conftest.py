@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelreg_verifier.serving.program import limit_memory
+from modelreg_verifier.serving.engine import limit_memory
 from tests.serving import graphs
 from tests.serving.running import ServerSettings, running
 

@@ -4,8 +4,8 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from modelreg.format.names import ReleaseId
+from modelreg_verifier.serving.engine import Engine
 from modelreg_verifier.serving.models import Served, ServedModels
-from modelreg_verifier.serving.program import Program
 
 KINDS = {
     "BOOL": TensorProto.BOOL, "UINT8": TensorProto.UINT8, "UINT16": TensorProto.UINT16,
@@ -66,8 +66,8 @@ def gatherer():
 
 def served(name, raw, version="1.0.0", selector=None, **options):
     release = ReleaseId(bytes([1, *version.encode().ljust(31, b"\0")]))
-    program = Program(raw, threads=1, **options)
-    return Served(name, selector or version, version, release, b"\2" * 32, "model.onnx", program)
+    engine = Engine(raw, threads=1, **options)
+    return Served(name, selector or version, version, release, b"\2" * 32, "model.onnx", engine)
 
 
 def table(*models):

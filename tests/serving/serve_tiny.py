@@ -3,7 +3,7 @@
 import asyncio
 import signal
 
-from modelreg_verifier.serving.program import limit_memory
+from modelreg_verifier.serving.engine import limit_memory
 from modelreg_verifier.serving.server import InferenceServer, ServerSettings
 from tests.serving import graphs
 

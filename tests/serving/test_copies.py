@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from modelreg.errors import FormatError, InputError, VerificationError
 from modelreg_verifier.serving.copies import VerifiedCopy
-from modelreg_verifier.serving.program import Program, Stop
+from modelreg_verifier.serving.engine import Engine, Stop
 from modelreg_verifier.serving.target import Target, parse_target
 from tests.cli.command import flip
 from tests.cli.hostile import forge
@@ -68,9 +68,9 @@ def test_file_exchanged_for_a_link_between_check_and_load(tmp_path):
 def test_external_data_is_read_from_the_release(tmp_path):
     raw = multiplying(outside("w", graphs.WEIGHTS, "data.bin", 4))
     files = {"sub/model.onnx": raw, "sub/data.bin": b"pad." + graphs.WEIGHTS.tobytes()}
-    program = Program(*copied(tmp_path, files).model("sub/model.onnx"), threads=1)
+    engine = Engine(*copied(tmp_path, files).model("sub/model.onnx"), threads=1)
     (tmp_path / "sub" / "data.bin").unlink()
-    found = program.run({"x": np.ones((1, 4), "f4")}, Stop())
+    found = engine.run({"x": np.ones((1, 4), "f4")}, Stop())
     assert bytes(found.outputs["y"].data) == graphs.WEIGHTS.sum(0).tobytes()
 
 
@@ -110,7 +110,7 @@ def test_the_runtime_opens_no_file(tmp_path, monkeypatch):
     for build in (multiplying, branching):
         raw = build(outside("w", graphs.WEIGHTS, "data.bin"))
         with pytest.raises(InputError, match="cannot load"):
-            Program(raw, threads=1)
+            Engine(raw, threads=1)
 
 
 def test_external_data_in_a_sub_graph_is_refused(tmp_path):

@@ -123,7 +123,7 @@ MISFITS = {
 def test_what_does_not_fit_the_model(url, name):
     status, document = infer(url, "acme/linear", MISFITS[name])
     assert status == 400
-    assert "expected" in document["error"]
+    assert document["error"].startswith(("inputs: ", "datatype of x: ", "shape of x: ", "outputs: "))
 
 
 def test_the_model_fails_on_an_input(url):
@@ -168,14 +168,12 @@ def test_compressed_body(url, coding):
         ({"Inference-Header-Content-Length": "-1"}, 400),
         ({"Inference-Header-Content-Length": "1e3"}, 400),
         ({"Inference-Header-Content-Length": "9" * 30}, 400),
-        ({"Inference-Header-Content-Length": "\u0663"}, 400),
         ({"Inference-Header-Content-Length": "0"}, 400),
         ({"Inference-Header-Content-Length": "99999"}, 400),
     ],
 )
 def test_headers(url, headers, status):
-    encoded = {key: value.encode("utf-8").decode("latin-1") for key, value in headers.items()}
-    assert infer(url, "acme/linear", {"inputs": [X]}, headers=encoded)[0] == status
+    assert infer(url, "acme/linear", {"inputs": [X]}, headers=headers)[0] == status
 
 
 def test_header_length_given_twice(url):
@@ -183,6 +181,14 @@ def test_header_length_given_twice(url):
     lengths = f"Inference-Header-Content-Length: {len(raw)}\r\n" * 2
     head = f"POST /v2/models/acme/linear/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(raw)}\r\n"
     assert talk(url, f"{head}{lengths}\r\n".encode() + raw).split()[1] == b"400"
+
+
+def test_header_length_in_other_digits(url):
+    raw = json.dumps({"inputs": [X]}).encode()
+    digits = "".join(chr(0x660 + int(digit)) for digit in str(len(raw)))
+    assert int(digits) == len(raw)
+    headers = {"Inference-Header-Content-Length": digits.encode().decode("latin-1")}
+    assert infer(url, "acme/linear", raw, headers=headers)[0] == 400
 
 
 def test_body_without_a_length(url):

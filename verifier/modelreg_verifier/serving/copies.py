@@ -22,7 +22,7 @@ from modelreg.store.installed import Copy
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg_verifier.fetch import FetchingSource
 from modelreg_verifier.release import read_release
-from modelreg_verifier.serving.program import ExternalValue
+from modelreg_verifier.serving.engine import ExternalValue
 from modelreg_verifier.serving.target import Target
 from modelreg_verifier.sync import copy_release
 from modelreg_verifier.trust import follow_branch

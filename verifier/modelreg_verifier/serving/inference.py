@@ -10,12 +10,12 @@ from typing import Any
 from aiohttp import web
 
 from modelreg.errors import FormatError, InputError, ModelregError, UnreachableError
+from modelreg_verifier.serving.engine import Computed, ModelFailedError, Stop
 from modelreg_verifier.serving.exchange import BodyReader, Refusal, Reply
 from modelreg_verifier.serving.job import Job
 from modelreg_verifier.serving.limits import Limits
 from modelreg_verifier.serving.metrics import Metrics
 from modelreg_verifier.serving.models import Served
-from modelreg_verifier.serving.program import Computed, ModelFailedError, Stop
 from modelreg_verifier.serving.protocol import Answer, InferRequest
 from modelreg_verifier.serving.recorder import Addition, Inference, Recorder
 
@@ -120,7 +120,7 @@ class Inferences:
             version=served.version,
             release=served.release,
             file=served.file,
-            runtime=served.program.runtime,
+            runtime=served.engine.runtime,
             request_id=asked.id,
             parameters=asked.parameters,
             inputs=asked.inputs,

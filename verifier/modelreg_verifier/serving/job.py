@@ -2,8 +2,8 @@
 
 import time
 
+from modelreg_verifier.serving.engine import Computed, Stop
 from modelreg_verifier.serving.models import Served
-from modelreg_verifier.serving.program import Computed, Stop
 from modelreg_verifier.serving.protocol import Answer, InferRequest, parse_request
 from modelreg_verifier.serving.statistics import Spent
 
@@ -37,14 +37,14 @@ class Job:
             FormatError: the request breaks a rule, or asks for what the model or JSON has not.
             ModelFailedError, UnreachableError: the model failed, or was stopped.
         """
-        program = self._served.program
+        engine = self._served.engine
         self.spent.queue = self._lap()
         request = parse_request(self._body, self._header)
-        program.check(request.inputs)
-        wanted = request.wanted(tuple(port.name for port in program.outputs))
-        feed = program.feed(request.inputs)
+        engine.check(request.inputs)
+        wanted = request.wanted(tuple(port.name for port in engine.outputs))
+        feed = engine.feed(request.inputs)
         self.spent.compute_input = self._lap()
-        computed = program.run(feed, self.stop)
+        computed = engine.run(feed, self.stop)
         self.spent.compute_infer = self._lap()
         answer = Answer(wanted, computed.outputs)
         self.spent.compute_output = self._lap()

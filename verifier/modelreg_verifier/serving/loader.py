@@ -13,8 +13,8 @@ from modelreg.errors import InputError, ModelregError
 from modelreg.home import Home
 from modelreg.ledger.view import View
 from modelreg_verifier.serving.copies import Source, resolve, verified_copy
+from modelreg_verifier.serving.engine import Engine
 from modelreg_verifier.serving.models import Served, ServedModels
-from modelreg_verifier.serving.program import Program
 from modelreg_verifier.serving.target import Target
 
 __all__ = ["Loader", "Loading"]
@@ -120,5 +120,5 @@ class Loader:
             release=release.release_id,
             content_root=release.content_root,
             file=file,
-            program=Program(raw, external, threads=self._loading.threads),
+            engine=Engine(raw, external, threads=self._loading.threads),
         )

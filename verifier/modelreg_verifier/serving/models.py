@@ -6,7 +6,7 @@ from typing import Any
 
 from modelreg.errors import NotFoundError
 from modelreg.format.names import ReleaseId
-from modelreg_verifier.serving.program import Port, Program
+from modelreg_verifier.serving.engine import Engine, Port
 from modelreg_verifier.serving.statistics import Statistics
 
 __all__ = ["Served", "ServedModels"]
@@ -26,20 +26,22 @@ class Served:
     release: ReleaseId
     content_root: bytes
     file: str
-    program: Program
+    engine: Engine
     statistics: Statistics = field(default_factory=Statistics)
 
     def config(self) -> dict[str, Any]:
         """The model's configuration in Triton's form."""
-        runtime = self.program.runtime
+        runtime = self.engine.runtime
         facts = {
             "modelreg.release": str(self.release),
             "modelreg.content_root": f"0x{self.content_root.hex()}",
             "modelreg.file": self.file,
-            "onnxruntime.version": runtime.version,
-            "onnxruntime.provider": runtime.provider,
-            "onnxruntime.optimization": runtime.optimization,
-            "onnxruntime.threads": str(runtime.threads),
+            "runtime.version": runtime.version,
+            "runtime.provider": runtime.provider,
+            "runtime.optimization": runtime.optimization,
+            "runtime.threads": str(runtime.threads),
+            "runtime.device": runtime.device,
+            "runtime.features": " ".join(runtime.features),
         }
         return {
             "name": self.name,
@@ -47,8 +49,8 @@ class Served:
             "backend": "onnxruntime",
             "version_policy": {"specific": {"versions": [self.version]}},
             "max_batch_size": 0,
-            "input": [_config_port(port) for port in self.program.inputs],
-            "output": [_config_port(port) for port in self.program.outputs],
+            "input": [_config_port(port) for port in self.engine.inputs],
+            "output": [_config_port(port) for port in self.engine.outputs],
             "instance_group": [{"name": self.name, "kind": "KIND_CPU", "count": 1}],
             "default_model_filename": self.file,
             "parameters": {key: {"string_value": value} for key, value in facts.items()},
@@ -116,8 +118,8 @@ class ServedModels:
             "name": served.name,
             "versions": list(versions),
             "platform": _PLATFORM,
-            "inputs": [_port(port) for port in served.program.inputs],
-            "outputs": [_port(port) for port in served.program.outputs],
+            "inputs": [_port(port) for port in served.engine.inputs],
+            "outputs": [_port(port) for port in served.engine.outputs],
         }
 
     def index(self) -> list[dict[str, str]]:

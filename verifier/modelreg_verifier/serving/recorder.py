@@ -6,19 +6,10 @@ from typing import Protocol
 
 from modelreg.format.commitments import Tensor
 from modelreg.format.names import ReleaseId
+from modelreg.format.runtime_info import RuntimeInfo
 from modelreg_verifier.serving.protocol import Scalar
 
-__all__ = ["Addition", "Inference", "Recorder", "Runtime"]
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """What a model runs on: the part of the fingerprint (docs/spec/trace.md, section 4) that we chose."""
-
-    version: str
-    provider: str
-    optimization: str
-    threads: int
+__all__ = ["Addition", "Inference", "Recorder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +33,7 @@ class Inference:
     version: str
     release: ReleaseId
     file: str
-    runtime: Runtime
+    runtime: RuntimeInfo
     request_id: str
     parameters: Mapping[str, Scalar]
     inputs: Mapping[str, Tensor] = field(repr=False)

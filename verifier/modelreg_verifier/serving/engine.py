@@ -14,10 +14,10 @@ import onnxruntime as ort
 
 from modelreg.errors import FormatError, InputError, ModelregError, UnreachableError
 from modelreg.format.commitments import Tensor
+from modelreg_verifier.runtime import Settings, runtime_info
 from modelreg_verifier.serving.datatypes import RUNTIME_TYPES, from_array, to_array
-from modelreg_verifier.serving.recorder import Runtime
 
-__all__ = ["Computed", "ExternalValue", "ModelFailedError", "Port", "Program", "Stop", "limit_memory"]
+__all__ = ["Computed", "Engine", "ExternalValue", "ModelFailedError", "Port", "Stop", "limit_memory"]
 
 _PROVIDER = "CPUExecutionProvider"
 _BF16 = 16  # TensorProto.BFLOAT16
@@ -86,13 +86,13 @@ class Stop:
 
 
 def limit_memory(most: int) -> None:
-    """Cap what the tensors of all runs in this process take together, in bytes; once, before any program."""
+    """Cap what the tensors of all runs in this process take together, in bytes; once, before any engine."""
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     # Strategy 1 takes as much as is asked for, not the next power of two.
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": most, "arena_extend_strategy": 1}))
 
 
-class Program:
+class Engine:
     """A graph in onnxruntime.
 
     Args:
@@ -113,7 +113,7 @@ class Program:
         threads: int,
         cuts: tuple[tuple[str, ...], ...] = (),
     ) -> None:
-        self.runtime = Runtime(ort.__version__, _PROVIDER, "all", threads)
+        self.runtime = runtime_info(Settings(threads=threads))
         self._values = [_value(item.array, item.type) for item in external]
         options = _options(threads)
         if external:
