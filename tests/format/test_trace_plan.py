@@ -42,7 +42,7 @@ def test_refused(name):
 
 
 @given(
-    st.lists(st.frozensets(names, min_size=1, max_size=8), unique=True, max_size=10),
+    st.lists(st.frozensets(names, min_size=1, max_size=16), unique=True, max_size=10),
     st.sampled_from(NumericClass),
 )
 def test_written_plans_are_read_again(cuts, numeric_class):

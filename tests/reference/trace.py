@@ -61,7 +61,7 @@ def check_plan(value):
         need(len(row[2]) == WIDTHS[row[1]] and (row[1] != "BOOL" or row[2] in (b"\0", b"\1")))
     need(is_ascending([row[0].encode() for row in value["fixed"]]))
     for cut in value["cuts"]:
-        need(is_list(cut, 1, 8) and all(map(is_text, cut)) and is_ascending([name.encode() for name in cut]))
+        need(is_list(cut, 1, 16) and all(map(is_text, cut)) and is_ascending([name.encode() for name in cut]))
     need(len({tuple(cut) for cut in value["cuts"]}) == len(value["cuts"]))
 
 
@@ -179,7 +179,7 @@ VALID = {
                 [f"{n:02}", name, b"\1" + bytes(width - 1)] for n, (name, width) in enumerate(WIDTHS.items())
             ]
         ),
-        "the most cuts and tensors": plan(cuts=[[f"{cut}/{n}" for n in range(8)] for cut in range(128)]),
+        "the most cuts and tensors": plan(cuts=[[f"{cut}/{n:02}" for n in range(16)] for cut in range(128)]),
         "the longest names": plan(cuts=[["x" * 256, "é" * 128]]),
         **{f"class {name}": plan(**{"class": name}) for name in CLASSES},
     },
@@ -210,7 +210,7 @@ _REFUSED = {
         "class of a number": plan(**{"class": 32}),
         "129 cuts": plan(cuts=[[f"{n}"] for n in range(129)]),
         "cut without a tensor": plan(cuts=[[]]),
-        "cut of 9 tensors": plan(cuts=[[f"{n}" for n in range(9)]]),
+        "cut of 17 tensors": plan(cuts=[[f"{n:02}" for n in range(17)]]),
         "cut that is a text": plan(cuts=["a"]),
         "tensor twice in a cut": plan(cuts=[["a", "a"]]),
         "tensors out of order": plan(cuts=[["b", "a"]]),

@@ -15,7 +15,7 @@ from modelreg.format.paths import MAX_PATH_BYTES, check_path
 __all__ = ["MAX_CUTS", "MAX_CUT_TENSORS", "FixedInput", "NumericClass", "TracePlan"]
 
 MAX_CUTS = 128
-MAX_CUT_TENSORS = 8
+MAX_CUT_TENSORS = 16
 _KIND = "modelreg/trace-plan/1"
 _MAX_FIXED = 64
 _MAX_NAME_BYTES = 256
