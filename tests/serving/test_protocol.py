@@ -64,6 +64,7 @@ BROKEN = {
     "not_utf8": b'{"inputs":[],"id":"\xff"}',
     "utf16": json.dumps(request()).encode("utf-16"),
     "nan": b'{"inputs":[],"parameters":{"p":NaN}}',
+    "nan_in_a_key_that_is_passed_over": b'{"inputs":[],"other":[NaN]}',
     "infinite_parameter": b'{"inputs":[],"parameters":{"p":1e999}}',
     "long_number": b'{"inputs":[],"parameters":{"p":' + b"9" * 5000 + b"}}",
     "key_twice": b'{"inputs":[],"inputs":[]}',
