@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "search": ("browse", "Find models by a part of their name."),
     "sync": ("sync", "Fetch a release, or what is missing of it, and verify it."),
     "serve": ("serve", "Answer inference requests with verified releases."),
+    "receipt": ("receipt", "Show and verify what nodes sign."),
     "verify": ("verify", "Check files on disk against a release."),
     "yank": ("manage", "Withdraw a release; its data stays."),
     "namespace": ("namespace", "Show, share and hand over namespaces."),

@@ -18,7 +18,7 @@ Cuts = Sequence[Mapping[str, Tensor]]
 Remake = Callable[[ReleaseId, TracePlan, Mapping[str, Tensor]], Cuts]
 """Computes the cuts of a plan again from the inputs; raises ModelregError where it cannot."""
 
-_PARTS_MAX = 128
+_PARTS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Parts:
 def parse_parts(text: str) -> Parts:
     """Read `inputs`, `outputs`, `cuts` and numbers of cuts with commas between. Raises FormatError."""
     words = text.split(",")
-    numbers = {word for word in words if word.isascii() and word.isdigit() and len(word) <= 2}
+    numbers = {word for word in words if word.isascii() and word.isdigit() and len(word) <= 3}
     if len(words) > _PARTS_MAX or set(words) - numbers - {"inputs", "outputs", "cuts"}:
         expected = "inputs, outputs, cuts, or numbers of cuts, with commas between"
         raise FormatError("parts", expected=expected, found=ascii(text)[:90])

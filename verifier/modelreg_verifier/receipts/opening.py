@@ -21,7 +21,7 @@ BYTES_MAX = 512 << 20
 _KIND = "modelreg/opening/1"
 _NAMES = ("receipt", "plan", "runtime", "inputs", "outputs", "cuts")
 _PLAN_BYTES_MAX, _RUNTIME_BYTES_MAX = 1 << 20, 8192
-_MAX_SIBLINGS = 6  # the height of a tree of 64 cuts
+_MAX_SIBLINGS = (MAX_CUTS - 1).bit_length()
 
 
 @dataclass(frozen=True, slots=True)
