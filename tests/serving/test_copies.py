@@ -109,7 +109,7 @@ def test_the_runtime_opens_no_file(tmp_path, monkeypatch):
     (tmp_path / "data.bin").write_bytes(graphs.WEIGHTS.tobytes())
     for build in (multiplying, branching):
         raw = build(outside("w", graphs.WEIGHTS, "data.bin"))
-        with pytest.raises(InputError, match="cannot load"):
+        with pytest.raises(InputError, match="cannot load the model: expected all external data"):
             Engine(raw, threads=1)
 
 

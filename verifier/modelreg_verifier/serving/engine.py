@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from modelreg.errors import FormatError, InputError, ModelregError, UnreachableError
+from modelreg.format import onnx as onnx_format
 from modelreg.format.commitments import Tensor
 from modelreg_verifier.runtime import Settings, runtime_info
 from modelreg_verifier.serving.datatypes import RUNTIME_TYPES, from_array, to_array
@@ -22,7 +23,7 @@ __all__ = ["Computed", "Engine", "ExternalValue", "ModelFailedError", "Port", "S
 _PROVIDER = "CPUExecutionProvider"
 _BF16 = 16  # TensorProto.BFLOAT16
 _FATAL = 4
-# Where the runtime would look for external data that was not handed in: nothing can be there.
+# Where newer versions of the runtime are to look for external data: nothing can be there.
 _NOWHERE = "/dev/null/none"
 _SHOWN = 300
 
@@ -102,7 +103,8 @@ class Engine:
         cuts: names of outputs that are the tensors of the trace, and no outputs to the client.
 
     Raises:
-        InputError: the runtime cannot load it, or a type is one that the protocol has not.
+        InputError: the runtime cannot load it, data is missing, or a type is not of the protocol.
+        FormatError: it is no ONNX file.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Engine:
         cuts: tuple[tuple[str, ...], ...] = (),
     ) -> None:
         self.runtime = runtime_info(Settings(threads=threads))
+        _require_all(model, external)
         self._values = [_value(item.array, item.type) for item in external]
         options = _options(threads)
         if external:
@@ -180,6 +183,13 @@ class Engine:
             name: from_array(self._datatypes[name], array)
             for name, array in zip(self._names, arrays, strict=True)
         }
+
+
+def _require_all(model: bytes, external: Sequence[ExternalValue]) -> None:
+    """Data that was not handed in the runtime would look for in the current directory."""
+    found = onnx_format.index(lambda offset, length: model[offset : offset + length], len(model))
+    if sorted(item.tensor.name for item in found.external) != sorted(item.name for item in external):
+        raise InputError("cannot load the model", expected="all external data", found="less")
 
 
 def _options(threads: int) -> Any:
