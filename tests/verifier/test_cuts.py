@@ -65,13 +65,29 @@ def test_a_quantized_program_is_cut_behind_each_layer_of_roundings():
     assert cuts == (("a",), ("d",))
 
 
+def test_many_integers_are_no_place_to_cut():
+    text = """
+    g (float[N, 4] x) => (float[N, 4] y) <float[4, 4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}> {
+      a = MatMul(x, w)
+      b = Cast <to = 6> (a)
+      c = Neg(b)
+      d = Cast <to = 1> (c)
+      y = MatMul(d, w)
+    }
+    """
+    program = Program.of(graphs.parsed(text))
+    few, many = ({"x": np.ones((rows, 4), np.float32)} for rows in (1, 1000))
+    assert ("b",) in choose_cuts(program, few, Limits(100))
+    assert not {("b",), ("c",)} & set(choose_cuts(program, many, Limits(100)))
+
+
 def test_samples_fit_the_graph(program):
     rng = np.random.default_rng(0)
     for _ in range(20):
         inputs = sample_inputs(program, rng, batch=2, free=8)
         assert inputs["input_ids"].shape == (2, 8)
         assert inputs["token_type_ids"].max() < 2
-        assert inputs["input_ids"].max() < graphs.WORDS
+        assert 1 < inputs["input_ids"].max() < graphs.WORDS
         assert set(inputs["attention_mask"].reshape(-1)) == {1}
         Session(program.model, Settings()).run(inputs)
 
@@ -79,6 +95,15 @@ def test_samples_fit_the_graph(program):
 def test_samples_are_the_same_for_a_seed(program):
     one, two = (sample_inputs(program, np.random.default_rng(3)) for _ in range(2))
     assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_samples_fit_the_smallest_table(order):
+    tables = "<float[3] a = {1, 2, 3}, float[9] b = {1, 2, 3, 4, 5, 6, 7, 8, 9}>"
+    nodes = f"k = Gather({order[0]}, i) l = Gather({order[1]}, i) y = Add(k, l)"
+    program = Program.of(graphs.parsed(f"g (int64[N] i) => (float[N] y) {tables} {{ {nodes} }}"))
+    found = sample_inputs(program, np.random.default_rng(0), batch=50)["i"]
+    assert found.max() == 2
 
 
 def test_samples_of_strings_are_the_callers_to_give():

@@ -109,6 +109,32 @@ def test_branches_that_share_names_are_refused():
         Program.of(model, [SLOW])
 
 
+def test_a_branch_can_decide_another_if():
+    inner = "inner () => (float[1] c) { c = Identity(x) }"
+    branch = "<bool no = {0}> { a = If (no) <then_branch = bad, else_branch = INNER> }".replace(
+        "INNER", inner
+    )
+    both = branch.replace("bad", inner.replace("Identity", "Neg"))
+    text = f"""
+    g (float[1] x, bool on) => (float[1] y) {{
+      y = If (on) <
+        then_branch = t () => (float[1] a) {both},
+        else_branch = e () => (float[1] b) {{ b = Neg(x) }}
+      >
+    }}
+    """
+    program = Program.of(graphs.parsed(text), [FixedInput("on", "BOOL", b"\1")])
+    assert operators(program) == ["Identity", "Identity", "Identity"]
+
+
+def test_a_branch_with_other_outputs_is_refused():
+    model = graphs.switch()
+    for attribute in model.graph.node[1].attribute:
+        attribute.g.output.add(name="more")
+    with pytest.raises(FormatError):
+        Program.of(model, [SLOW])
+
+
 def test_operators_of_other_domains_only_share_a_name():
     for number in (0, 1):
         model = graphs.switch()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from modelreg.errors import InputError, VerificationError
+from modelreg.errors import VerificationError
 from modelreg_verifier.program import Program
 from modelreg_verifier.runtime import Arrays, Session, Settings
 
@@ -91,8 +91,8 @@ class Replay:
         """The ends of segment `number`, from the tensors of the cut before it and the graph's inputs.
 
         Raises:
-            VerificationError: a tensor is missing, or a cut has something that is no tensor.
-            InputError: the runtime refuses the segment or the tensors.
+            VerificationError: a tensor is missing.
+            InputError: the runtime refuses the segment or the tensors, or a cut has what is no tensor.
         """
         segment = self.segments[number]
         given: dict[str, NDArray[Any]] = {}
@@ -136,8 +136,6 @@ def _model(program: Program, segment: Segment, types: Mapping[str, int]) -> "Mod
     )
     graph.input.extend(value for value in whole.graph.input if value.name in segment.inputs)
     for name in segment.starts:
-        if not types.get(name):
-            raise InputError("a cut through what is no tensor", found=name)
         graph.input.add(name=name).type.tensor_type.elem_type = types[name]
     for name in segment.ends:
         graph.output.add(name=name)
