@@ -1,0 +1,111 @@
+"""Inferences, journals and what else the tests of receipts need."""
+
+import asyncio
+import contextlib
+import struct
+
+from modelreg.format.commitments import Tensor
+from modelreg.format.names import ReleaseId
+from modelreg.format.receipt import Domain, SignedReceipt
+from modelreg.format.runtime_info import RuntimeInfo
+from modelreg.format.signature import Signer
+from modelreg.format.trace_plan import NumericClass, TracePlan
+from modelreg_verifier.receipts.journal import Draft, Journal
+from modelreg_verifier.receipts.kept import Kept, write_kept
+from modelreg_verifier.receipts.recorder import ReceiptRecorder
+from modelreg_verifier.serving.recorder import Inference
+
+DOMAIN = Domain(31337, b"\x11" * 20)
+NODE, OTHER = Signer(b"\x01" * 32), Signer(b"\x02" * 32)
+RELEASE = ReleaseId(b"\x77" * 32)
+RUNTIME = RuntimeInfo(
+    "onnxruntime", "1.20.1", "CPUExecutionProvider", "all", 2, NumericClass.FP32, "x86-64", ("avx2",)
+)
+PLAN = TracePlan("m.onnx", cuts=(("a",), ("a", "b"), ("c",)))
+NOW = 1_790_000_000.0
+
+
+def floats(*values):
+    return Tensor("FP32", (len(values),), struct.pack(f"<{len(values)}f", *values))
+
+
+_A = floats(1.0, 2.0)
+CUTS = ({"a": _A}, {"a": _A, "b": floats(3.0)}, {"c": floats()})
+INPUTS = {"x": floats(0.25, 0.5)}
+OUTPUTS = {"y": floats(4.0)}
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    def __init__(self, now=NOW):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+
+def inference(cuts=CUTS, **changes):
+    given = {
+        "model": "acme/m",
+        "version": "1.0.0",
+        "release": RELEASE,
+        "file": "m.onnx",
+        "runtime": RUNTIME,
+        "request_id": "",
+        "parameters": {},
+        "inputs": INPUTS,
+        "outputs": OUTPUTS,
+        "cuts": cuts,
+    }
+    return Inference(**{**given, **changes})
+
+
+def draft(number=0, size=0):
+    """A draft with nothing behind its commitments; `size` bytes are kept."""
+    kept = Kept((bytes(32), bytes(32)), {"x": Tensor("UINT8", (size,), bytes(size))}, {}, None)
+    return Draft(
+        RELEASE, b"\x01" * 32, number.to_bytes(32, "big"), bytes(20), *(b"\x02" * 32,) * 4,
+        response=bytes(128), blocks={b"\x01" * 32: b"plan"}, kept=write_kept(kept),
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def journal(path, **options):
+    options.setdefault("clock", Clock())
+    opened = Journal(
+        path / "journal.sqlite", options.pop("signer", NODE), options.pop("domain", DOMAIN), **options
+    )
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def recorder(opened, plan=PLAN, **options):
+    return ReceiptRecorder(opened, lambda *_: plan, **options)
+
+
+def record(opened, found=None, **options):
+    """Record one inference; what is added to its answer."""
+    made = recorder(opened, **options)
+    return asyncio.run(made.record(found or inference()))
+
+
+def appended(opened, count, **options):
+    """Have the journal sign so many receipts, one after the other."""
+    return [opened.submit(draft(number, **options)).result(30) for number in range(count)]
+
+
+def check_chain(page):
+    """Every guarantee of a journal about the receipts of an epoch, from its first."""
+    previous = bytes(32)
+    for seq, raw in enumerate(page):
+        signed = SignedReceipt.from_bytes(raw)
+        assert signed.receipt.seq == seq
+        assert signed.receipt.prev_receipt == previous
+        previous = signed.verify(DOMAIN)
+
+
+def segment_files(path):
+    return sorted(file.name for file in (path / "journal.sqlite-openings").iterdir())

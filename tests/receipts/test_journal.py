@@ -1,0 +1,515 @@
+"""The journal: order, durability, locks, retention."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from modelreg.errors import (
+    ConflictError,
+    FormatError,
+    ModelregError,
+    NotFoundError,
+    UnreachableError,
+    VerificationError,
+)
+from modelreg.format.batch import Batch
+from modelreg.format.receipt import Domain, SignedReceipt
+from modelreg_verifier.receipts import journal as module
+from modelreg_verifier.receipts import records as records_module
+from modelreg_verifier.receipts.database import connect
+from modelreg_verifier.receipts.records import KEEP_SECONDS, Anchored, Records, segments_of
+from modelreg_verifier.receipts.segments import Retention
+from tests.receipts.making import (
+    DOMAIN,
+    NODE,
+    NOW,
+    OTHER,
+    PLAN,
+    Clock,
+    appended,
+    check_chain,
+    draft,
+    inference,
+    journal,
+    record,
+    segment_files,
+)
+
+DAY = 86_400
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def records():
+    opened = []
+
+    def open_(path):
+        opened.append(Records(path))
+        return opened[-1]
+
+    yield open_
+    for found in opened:
+        found.close()
+
+
+def test_receipts_are_chained_and_signed(tmp_path, path, records):
+    with journal(tmp_path) as opened:
+        made = appended(opened, 5)
+        found = records(path)
+        page = found.page(opened.epoch, 0, 100)
+        assert page == [bytes(signed) for signed in made]
+        check_chain(page)
+        assert {signed.receipt.issued_at for signed in made} == {int(NOW)}
+        assert (found.node, found.domain) == (NODE.address, DOMAIN)
+        digest = made[3].receipt.digest(DOMAIN)
+        assert found.find(digest).signed == made[3]
+        with pytest.raises(NotFoundError):
+            found.find(bytes(32))
+
+
+def test_many_threads_get_one_sequence(tmp_path, path, records):
+    with journal(tmp_path) as opened, ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda number: opened.submit(draft(number)).result(30), range(400)))
+        page = records(path).page(opened.epoch, 0, 1000)
+    assert sorted(signed.receipt.seq for signed in made) == list(range(400))
+    assert {signed.receipt.request_id for signed in made} == {n.to_bytes(32, "big") for n in range(400)}
+    assert {bytes(signed) for signed in made} == set(page)
+    check_chain(page)
+
+
+def test_a_receipt_is_written_before_anybody_has_it(tmp_path, path, monkeypatch):
+    """Whoever gets the future's result finds the receipt through another connection at once."""
+    with journal(tmp_path) as opened:
+        other = connect(path)
+        seen = []
+        future = module.Future
+        monkeypatch.setattr(
+            future,
+            "set_result",
+            lambda self, signed, real=future.set_result: (
+                seen.append(other.execute("SELECT count(*) FROM receipt").fetchone()[0]),
+                real(self, signed),
+            ),
+        )
+        appended(opened, 3)
+        other.close()
+    assert seen == [1, 2, 3]
+
+
+def test_only_the_operator_can_read_the_files(tmp_path, path):
+    with journal(tmp_path) as opened:
+        appended(opened, 1)
+        names = [path, *segments_of(path).iterdir(), path.with_name("journal.sqlite-wal")]
+        assert {stat.S_IMODE(name.stat().st_mode) for name in names} == {0o600}
+        assert stat.S_IMODE(segments_of(path).stat().st_mode) == 0o700
+
+
+# Epochs.
+
+
+def test_every_start_begins_a_new_epoch(tmp_path, path, records):
+    epochs = []
+    for _ in range(3):
+        with journal(tmp_path) as opened:
+            epochs.append(opened.epoch)
+            appended(opened, 2)
+    assert epochs == [int(NOW * 1000) + number for number in range(3)]
+    for epoch in epochs:
+        check_chain(records(path).page(epoch, 0, 10))
+
+
+def test_clock_jump_backwards_leads_to_no_second_receipt_for_one_place(tmp_path):
+    clock = Clock()
+    with journal(tmp_path, clock=clock) as opened:
+        first = opened.epoch
+        clock.now -= 365 * DAY
+        [signed] = appended(opened, 1)
+        assert signed.receipt.issued_at == int(clock.now)
+    with journal(tmp_path, clock=clock) as opened:
+        assert opened.epoch == first + 1
+
+
+def test_clock_before_1970(tmp_path):
+    with journal(tmp_path, clock=Clock(-1e9)) as opened:
+        assert opened.epoch == 0
+        assert appended(opened, 1)[0].receipt.issued_at == 0
+
+
+def test_clock_far_ahead_is_refused(tmp_path, path):
+    with pytest.raises(ConflictError, match="no epoch is left"), journal(tmp_path, clock=Clock(2**53)):
+        pass
+    with journal(tmp_path) as opened:  # and left nothing behind
+        assert opened.epoch == int(NOW * 1000)
+
+
+def test_old_copy_put_back_leads_to_no_second_receipt_for_one_place(tmp_path, path, records):
+    clock = Clock()
+    with journal(tmp_path, clock=clock) as opened:
+        appended(opened, 2)
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    clock.now += 1
+    with journal(tmp_path, clock=clock) as opened:
+        lost = appended(opened, 3)
+    clock.now += 1
+    with journal(tmp_path / "copy", clock=clock) as opened:
+        again = appended(opened, 3)
+    places = [(signed.receipt.epoch, signed.receipt.seq) for signed in (*lost, *again)]
+    assert len(set(places)) == 6
+    assert not records(tmp_path / "copy" / "journal.sqlite").holds(*places[2])
+    assert records(path).holds(*places[2])
+
+
+def test_old_copy_and_clock_set_back_the_ledger_tells(tmp_path):
+    with journal(tmp_path) as opened:
+        lost = opened.epoch
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+    with journal(tmp_path, clock=Clock(NOW - DAY), anchored_epoch=lost) as opened:
+        assert opened.epoch == lost + 1
+
+
+def test_the_epoch_is_on_the_disk_before_anything_is_signed(tmp_path, monkeypatch):
+    durable = []
+    real = module.durably
+    monkeypatch.setattr(module, "durably", lambda *given: (durable.append(True), real(*given))[1])
+    with journal(tmp_path):
+        assert durable == [True]
+
+
+# Who may write.
+
+
+def test_second_process_is_refused(tmp_path):
+    with journal(tmp_path), pytest.raises(ConflictError, match="in use") as error, journal(tmp_path):
+        pass
+    assert error.value.exit_code == 5
+    assert "one process at a time" in error.value.hint
+
+
+def test_a_journal_that_was_closed_can_be_opened(tmp_path):
+    with journal(tmp_path) as opened:
+        pass
+    with pytest.raises(UnreachableError, match="closed"):
+        opened.submit(draft())
+    with journal(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "other", [{"signer": OTHER}, {"domain": Domain(1, b"\x11" * 20)}, {"domain": Domain(31337, bytes(20))}]
+)
+def test_journal_of_another_node_chain_or_contract(tmp_path, other):
+    with journal(tmp_path):
+        pass
+    with pytest.raises(ConflictError, match="another node, chain or contract"), journal(tmp_path, **other):
+        pass
+
+
+def test_what_is_no_journal(tmp_path, path):
+    path.write_bytes(b"x" * 4096)
+    with pytest.raises(FormatError), journal(tmp_path):
+        pass
+    path.unlink()
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE t (x)")
+    with pytest.raises(FormatError), journal(tmp_path):
+        pass
+    with pytest.raises(NotFoundError):
+        Records(tmp_path / "none")
+
+
+def test_link_in_place_of_the_journal(tmp_path, path):
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(VerificationError), journal(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+# What goes wrong.
+
+
+def test_full_disk_signs_nothing_twice(tmp_path, path, records):
+    with journal(tmp_path) as opened:
+        appended(opened, 2)
+        opened._connection.execute("PRAGMA max_page_count = 1")
+        opened._connection.execute("CREATE TEMP TABLE t (x)")
+        failed = 0
+        for number in range(200):
+            try:
+                opened.submit(draft(1000 + number)).result(30)
+            except ModelregError as error:
+                assert isinstance(error, UnreachableError)
+                assert "space" in str(error)
+                failed += 1
+        assert failed
+        opened._connection.execute("PRAGMA max_page_count = 1000000")
+        appended(opened, 2)
+        check_chain(records(path).page(opened.epoch, 0, 1000))
+
+
+def test_tensors_that_cannot_be_written(tmp_path, path, records, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with journal(tmp_path) as opened:
+        appended(opened, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "writev", full)
+            with pytest.raises(UnreachableError, match="No space left"):
+                opened.submit(draft(9)).result(30)
+        made = appended(opened, 2, size=100)
+        found = records(path)
+        check_chain(found.page(opened.epoch, 0, 10))
+        assert found.kept(found.find(made[1].receipt.digest(DOMAIN))).inputs["x"].dims == (100,)
+        assert len(segment_files(tmp_path)) == 2
+
+
+def test_a_commit_whose_end_is_not_known(tmp_path, path, records, monkeypatch):
+    """The transaction is there, and its writer was told that it failed: the next goes on behind it."""
+    real = module.writing
+
+    def lying(connection, where):
+        class Manager:
+            def __enter__(self):
+                self.inner = real(connection, where)
+                return self.inner.__enter__()
+
+            def __exit__(self, *error):
+                self.inner.__exit__(*error)
+                raise UnreachableError("told so")
+
+        return Manager()
+
+    with journal(tmp_path) as opened:
+        appended(opened, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "writing", lying)
+            with pytest.raises(UnreachableError, match="told so"):
+                opened.submit(draft(8)).result(30)
+        appended(opened, 2)
+        page = records(path).page(opened.epoch, 0, 10)
+    assert len(page) == 4
+    check_chain(page)
+
+
+def test_writes_are_partial(tmp_path, path, records, monkeypatch):
+    real = os.writev
+    monkeypatch.setattr(os, "writev", lambda descriptor, parts: real(descriptor, [parts[0][:7]]))
+    with journal(tmp_path) as opened:
+        record(opened)
+        found = records(path)
+        [raw] = found.page(opened.epoch, 0, 1)
+        kept = found.kept(found.find(SignedReceipt.from_bytes(raw).receipt.digest(DOMAIN)))
+        assert bytes(kept.inputs["x"].data) == bytes(inference().inputs["x"].data)
+
+
+def test_too_many_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_WAITING_MAX", 4)
+    held = threading.Event()
+    with journal(tmp_path) as opened:
+        real = opened._write
+        opened._write = lambda drafts: (held.wait(30), real(drafts))[1]
+        futures = [opened.submit(draft())]
+        while opened._queue.qsize():
+            pass
+        futures += [opened.submit(draft()) for _ in range(4)]
+        with pytest.raises(UnreachableError, match="too many"):
+            opened.submit(draft())
+        held.set()
+        assert [future.result(30).receipt.seq for future in futures] == list(range(5))
+
+
+def test_who_gives_up_takes_no_place(tmp_path):
+    held = threading.Event()
+    with journal(tmp_path) as opened:
+        real = opened._write
+        opened._write = lambda drafts: (held.wait(30), real(drafts))[1]
+        first = opened.submit(draft())
+        while opened._queue.qsize():
+            pass
+        second, third = opened.submit(draft()), opened.submit(draft())
+        assert second.cancel()
+        held.set()
+        assert [first.result(30).receipt.seq, third.result(30).receipt.seq] == [0, 1]
+
+
+# Batches.
+
+
+def batch_of(found, count=None):
+    epoch, first, most = found.unbatched()
+    return found.tree(epoch, first, count or most).batch
+
+
+def test_batches_follow_epochs(tmp_path, path, records):
+    epochs = []
+    for _ in range(2):
+        with journal(tmp_path) as opened:
+            epochs.append(opened.epoch)
+            made = appended(opened, 3)
+    with journal(tmp_path):  # an epoch without receipts is in nobody's way
+        pass
+    found = records(path)
+    assert found.unbatched() == (epochs[0], 0, 3)
+    found.add_batch(batch_of(found, 2))
+    assert found.unbatched() == (epochs[0], 2, 1)
+    found.add_batch(batch_of(found))
+    last = batch_of(found)
+    assert (last.epoch, last.first, last.count) == (epochs[1], 0, 3)
+    found.add_batch(last)
+    assert found.unbatched() is None
+    assert [row.batch for row in found.batches()][-1] == last
+    tree = found.tree(last.epoch, 0, 3)
+    last.verify_receipt(made[1].receipt, DOMAIN, tree.prove(1))
+
+
+def test_a_batch_that_is_not_the_next(tmp_path, path, records):
+    with journal(tmp_path) as opened:
+        appended(opened, 3)
+        found = records(path)
+        good = batch_of(found)
+        for epoch, first, count in ((0, 0, 3), (good.epoch, 1, 2), (good.epoch, 0, 4)):
+            with pytest.raises(ConflictError):
+                found.add_batch(Batch(NODE.address, epoch, first, count, good.root))
+        found.add_batch(good)
+        with pytest.raises(ConflictError):
+            found.add_batch(good)
+        with pytest.raises(NotFoundError):
+            found.tree(good.epoch, 0, 4)
+        with pytest.raises(NotFoundError):
+            found.batch(good.epoch, 1)
+
+
+def test_receipts_and_openings_are_on_the_disk_before_their_batch(tmp_path, path, records, monkeypatch):
+    order = []
+    with journal(tmp_path) as opened:
+        appended(opened, 1)
+        found = records(path)
+        real_sync, real_durably = records_module.sync_segments, records_module.durably
+        monkeypatch.setattr(
+            records_module, "sync_segments", lambda place: (order.append("tensors"), real_sync(place))
+        )
+        monkeypatch.setattr(
+            records_module, "durably", lambda *given: (order.append("receipts"), real_durably(*given))[1]
+        )
+        found.add_batch(batch_of(found))
+    assert order == ["tensors", "receipts"]
+
+
+def test_anchors_are_noted_and_moved(tmp_path, path, records):
+    with journal(tmp_path) as opened:
+        appended(opened, 1)
+        found = records(path)
+        batch = batch_of(found)
+        with pytest.raises(NotFoundError):
+            found.note_anchor(Anchored(batch, 0, 7, 1))
+        found.add_batch(batch)
+        assert found.batch(batch.epoch, 0) == Anchored(batch)
+        for block in (7, 9):
+            found.note_anchor(Anchored(batch, 0, block, 1))
+            assert found.batch(batch.epoch, 0).block == block
+
+
+# Retention.
+
+
+def test_oldest_tensors_go_when_they_take_too_much(tmp_path, path, records):
+    limits = Retention(bytes_max=4000, segment_bytes=1000)
+    with journal(tmp_path, retention=limits) as opened:
+        made = appended(opened, 30, size=300)
+        sizes = [(segments_of(path) / name).stat().st_size for name in segment_files(tmp_path)]
+        assert sum(sizes) <= limits.bytes_max + limits.segment_bytes
+        found = records(path)
+        assert found.kept(found.find(made[-1].receipt.digest(DOMAIN))).inputs["x"].dims == (300,)
+        oldest = found.find(made[0].receipt.digest(DOMAIN))
+        assert oldest.response == bytes(128)  # a challenge can still be answered
+        with pytest.raises(NotFoundError):
+            found.kept(oldest)
+
+
+def test_old_tensors_go(tmp_path, path, records):
+    with journal(tmp_path) as opened:
+        [signed] = appended(opened, 1, size=10)
+        found = records(path)
+        row = found.find(signed.receipt.digest(DOMAIN))
+        written = (segments_of(path) / segment_files(tmp_path)[0]).stat().st_mtime
+        found.prune(written + Retention().seconds_max - 5, Retention())
+        assert found.kept(row)
+        found.prune(written + Retention().seconds_max + 5, Retention())
+        with pytest.raises(NotFoundError):
+            found.kept(row)
+
+
+def test_receipts_stay_until_nobody_can_challenge_them(tmp_path, path, records, monkeypatch):
+    monkeypatch.setattr(records_module, "_SLICE", 2)
+    with journal(tmp_path) as opened:
+        appended(opened, 8)
+        found = records(path)
+        anchored, waiting = batch_of(found, 5), None
+        found.add_batch(anchored)
+        waiting = batch_of(found, 2)
+        found.add_batch(waiting)
+        found.note_anchor(Anchored(anchored, 0, 7, int(NOW)))
+        assert found.prune(NOW + KEEP_SECONDS, Retention()) == 0
+        assert found.prune(NOW + KEEP_SECONDS + 1, Retention()) == 5
+        assert [SignedReceipt.from_bytes(raw).receipt.seq for raw in found.page(opened.epoch, 5, 9)] == [
+            5,
+            6,
+            7,
+        ]
+        assert found.page(opened.epoch, 0, 9) == []
+        assert found.unbatched() == (opened.epoch, 7, 1)
+        appended(opened, 1)
+        assert found.holds(opened.epoch, 8)
+
+
+def test_tensors_lost_with_the_power(tmp_path, path, records):
+    with journal(tmp_path) as opened:
+        [signed] = appended(opened, 1, size=100)
+    file = segments_of(path) / segment_files(tmp_path)[0]
+    raw = file.read_bytes()
+    found = records(path)
+    row = found.find(signed.receipt.digest(DOMAIN))
+    file.write_bytes(raw[:-1])
+    with pytest.raises(NotFoundError, match="ends early"):
+        found.kept(row)
+    file.write_bytes(bytes(len(raw)))
+    with pytest.raises(FormatError):
+        found.kept(row)
+
+
+def test_blocks_are_written_once(tmp_path, path, records):
+    with journal(tmp_path) as opened:
+        for _ in range(3):
+            record(opened)
+        found = records(path)
+        assert found.block(PLAN.plan_id) == bytes(PLAN)
+        with pytest.raises(NotFoundError):
+            found.block(bytes(32))
+
+
+def test_asyncio_may_cancel(tmp_path, path, records):
+    """A client that goes away does not break the chain."""
+
+    async def run(opened):
+        tasks = [
+            asyncio.ensure_future(asyncio.wrap_future(opened.submit(draft(number)))) for number in range(50)
+        ]
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    with journal(tmp_path) as opened:
+        asyncio.run(run(opened))
+        appended(opened, 1)
+        check_chain(records(path).page(opened.epoch, 0, 100))
