@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelreg.errors import InputError, NotFoundError
+from modelreg_cli.password import password_file_option
+from modelreg_cli.serve_receipts import open_receipts, prune_receipts
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
+    from modelreg_verifier.receipts.service import ReceiptService
     from modelreg_verifier.serving.loader import Loader
     from modelreg_verifier.serving.server import InferenceServer, ServerSettings
 
@@ -22,6 +25,7 @@ __all__ = ["serve_command"]
 
 _TOKEN_BYTES_MIN, _TOKEN_BYTES_MAX = 16, 4096
 _MIB = 1 << 20
+_PRUNE_SECONDS = 3600.0
 
 
 @click.command("serve")
@@ -54,6 +58,16 @@ _MIB = 1 << 20
 @click.option(
     "--memory", type=click.IntRange(1), metavar="MIB", help="For tensors, besides weights.  [default: half]"
 )
+@click.option(
+    "--receipts/--no-receipts", default=None, help="Sign a receipt of each answer.  [default: with a key]"
+)
+@password_file_option
+@click.option("--auditor", "auditors", multiple=True, metavar="ADDRESS", help="Who may see openings.")
+@click.option(
+    "--operator-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Holds a token that shows openings; never the clients'.",
+)
 @pass_session
 def serve_command(
     session: Session,
@@ -68,12 +82,19 @@ def serve_command(
     workers: int,
     queue: int,
     memory: int | None,
+    receipts: bool | None,  # noqa: FBT001  as above
+    password_file: Path | None,
+    auditors: tuple[str, ...],
+    operator_token_file: Path | None,
 ) -> None:
     """Answer inference requests with the releases REF, every byte of them verified, until interrupted.
 
     Clients ask over the Open Inference Protocol, version 2, as Triton and KServe speak it. Where a release
     has several ONNX files, FILE chooses one. Channels and branches are followed; a release that is yanked
     is served no longer.
+
+    Each answer carries a receipt that the home's key signed. They are kept below `receipts` in the home, and
+    handed out at /receipts, /batches and /openings.
     """
     _require_extra()
     from modelreg_verifier.serving.engine import limit_memory
@@ -98,31 +119,57 @@ def serve_command(
         allow_yanked=allow_yanked,
         remark=session.output.remark,
     )
-    loader = Loader([parse_target(text) for text in targets], loading)
-    server = InferenceServer(loader.models, settings, log=_log)
-    asyncio.run(_serve(session, server, loader, settings, every))
+    with contextlib.ExitStack() as held:
+        service = None
+        if session.home.config.key is not None if receipts is None else receipts:
+            operator = _token(operator_token_file) if operator_token_file else None
+            service = open_receipts(session, password_file, auditors, operator)
+            held.callback(service.close)
+        loader = Loader([parse_target(text) for text in targets], loading)
+        server = InferenceServer(
+            loader.models,
+            settings,
+            recorder=service.recorder if service else None,
+            pages=service.pages(loader.models) if service else None,
+            log=_log,
+        )
+        asyncio.run(_serve(session, server, loader, service, settings, every))
 
 
 async def _serve(
-    session: Session, server: "InferenceServer", loader: "Loader", settings: "ServerSettings", every: float
+    session: Session,
+    server: "InferenceServer",
+    loader: "Loader",
+    service: "ReceiptService | None",
+    settings: "ServerSettings",
+    every: float,
 ) -> None:
     stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+        loop.add_signal_handler(name, stopping.set)
     await server.start()
-    _announce(session, server, loader, settings)
+    _announce(session, server, loader, service, settings)
+    pruned = -_PRUNE_SECONDS
     try:
         while not stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), every)
             if not stopping.is_set():
                 await asyncio.to_thread(loader.refresh, _log)
+            if service is not None and loop.time() >= pruned + _PRUNE_SECONDS:
+                pruned = loop.time()
+                await asyncio.to_thread(prune_receipts, session, service, _log)
     finally:
         await server.stop()
 
 
 def _announce(
-    session: Session, server: "InferenceServer", loader: "Loader", settings: "ServerSettings"
+    session: Session,
+    server: "InferenceServer",
+    loader: "Loader",
+    service: "ReceiptService | None",
+    settings: "ServerSettings",
 ) -> None:
     models = [
         {"name": served.name, "version": served.version, "release_id": str(served.release)}
@@ -130,7 +177,9 @@ def _announce(
     ]
     lines = [f"{server.url} serves"]
     lines += [f"  {model['name']} {model['version']}, verified, {model['release_id']}" for model in models]
-    session.output.result({"url": server.url, "models": models}, "\n".join(lines))
+    node = f"0x{service.journal.node.hex()}" if service else None
+    lines.append(f"receipts signed by {node}" if node else "without receipts")
+    session.output.result({"url": server.url, "models": models, "node": node}, "\n".join(lines))
     sys.stdout.flush()
     if settings.token is None and settings.host not in ("127.0.0.1", "::1", "localhost"):
         session.output.remark(

@@ -335,15 +335,18 @@ def test_trace_goes_to_the_recorder_and_not_to_the_client():
 
 
 def test_pages(models):
-    async def page(rest):
-        if rest != "0x12":
+    async def page(rest, query, headers):
+        if rest != "/0x12":
             raise Refusal(404, "no such receipt")
-        return Reply.json({"found": rest})
+        return Reply.json({"query": dict(query), "agent": headers["User-Agent"]})
 
-    with running(models, pages={"/receipts/": page}) as server:
-        assert ask(server.url, "/receipts/0x12")[2] == {"found": "0x12"}
+    settings = ServerSettings(port=0, token=b"the clients' token")
+    with running(models, settings, pages={"/receipts": page}) as server:
+        asked = ask(server.url, "/receipts/0x12?a=b%20c", headers={"user-agent": "me"})
+        assert asked[2] == {"query": {"a": "b c"}, "agent": "me"}
+        assert ask(server.url, "/receipts/0x12", headers={"Origin": "http://page"})[0] == 403
         assert ask(server.url, "/receipts/0x13")[0] == 404
-        assert ask(server.url, "/receipts/0x12", b"")[0] == 404
+        assert ask(server.url, "/receipts/0x12", b"")[0] == 401
 
 
 def test_log_has_a_line_for_each_request_and_no_payload(models):

@@ -30,20 +30,20 @@ class Guard:
         self._token = token
         self._names = {"localhost", *(name.lower() for name in names)}
 
-    def check(self, request: web.BaseRequest, path: str) -> None:
-        """Raise Refusal with 401 or 403."""
+    def check_origin(self, request: web.BaseRequest) -> None:
+        """Raise Refusal with 403 for what a web page could have sent."""
         host = _host_name(request.headers.get("Host", ""))
         if host not in self._names and not _is_address(host):
             raise Refusal(403, "host not allowed", close=True)
         if "Origin" in request.headers:
             raise Refusal(403, "requests from web pages are not allowed", close=True)
-        if self._token is not None and path not in _OPEN:
-            self._check_token(request.headers.get("Authorization", ""))
 
-    def _check_token(self, header: str) -> None:
-        scheme, _, given = header.partition(" ")
-        expected = self._token or b""
-        same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), expected)
+    def check_token(self, request: web.BaseRequest, path: str) -> None:
+        """Raise Refusal with 401 where a token is due and missing."""
+        if self._token is None or path in _OPEN:
+            return
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self._token)
         if scheme.lower() != "bearer" or not same:
             raise Refusal(401, "a bearer token is expected", close=True)
 

@@ -26,8 +26,11 @@ _EXTENSIONS = ["binary_tensor_data", "model_configuration", "model_repository", 
 _LINGER_SECONDS = 1.0
 _SHOWN = 300
 
-Page = Callable[[str], Awaitable[Reply]]
-"""Answers GET for what stands behind its prefix in the path; raises Refusal."""
+Page = Callable[[str, Mapping[str, str], Mapping[str, str]], Awaitable[Reply]]
+"""Answers GET for what stands behind its prefix in the path, the query and the headers; raises Refusal.
+
+The clients' token is not asked for: a page knows who may see what.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class InferenceServer:
         models: what is served.
         settings: how.
         recorder: makes receipts; None to serve without.
-        pages: what else is answered, by prefix of the path, such as `/receipts/`.
+        pages: what else is answered, by prefix of the path, such as `/receipts`.
         log: takes a line of the log.
     """
 
@@ -176,11 +179,12 @@ class InferenceServer:
 
     async def _reply(self, request: web.BaseRequest, facts: dict[str, Any]) -> Reply:
         path = plain_path(request.raw_path)
-        self._guard.check(request, path)
+        self._guard.check_origin(request)
         for prefix, page in self._pages.items():
             if request.method == "GET" and path.startswith(prefix):
                 facts["route"] = prefix.strip("/")
-                return await page(path.removeprefix(prefix))
+                return await page(path.removeprefix(prefix), request.query, request.headers)
+        self._guard.check_token(request, path)
         route = find_route(request.method, path, self._models.names())
         facts["route"] = route.kind
         if route.kind == "infer":

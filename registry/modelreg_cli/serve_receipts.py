@@ -1,0 +1,66 @@
+"""The receipts of `serve`: whose key signs them, for which ledger, and how long they are kept."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelreg.errors import InputError, ModelregError
+from modelreg_cli.session import Session
+
+if TYPE_CHECKING:
+    from modelreg_verifier.receipts.service import ReceiptService
+
+__all__ = ["open_receipts", "prune_receipts"]
+
+_ADDRESS_DIGITS = 40
+
+
+def open_receipts(
+    session: Session, password_file: Path | None, auditors: Iterable[str], token: bytes | None
+) -> "ReceiptService":
+    """Open the journal of the home's key.
+
+    Args:
+        session: with a home that has a key.
+        password_file: holds the key's password.
+        auditors: addresses that may see openings, as texts.
+        token: the operator's own, for openings.
+
+    Raises:
+        InputError: the home has no key, or an address is none.
+        ConflictError: another process signs with this key.
+    """
+    from modelreg.format.receipt import Domain
+    from modelreg.format.signature import Signer
+    from modelreg.keys import KeyStore
+    from modelreg.ledger.artifact import load_artifact
+    from modelreg_verifier.receipts.service import ReceiptService, journal_of
+
+    home = session.home
+    allowed = frozenset(map(_address, auditors))
+    account = KeyStore(home.keystore).load(home.key, session.password(password_file))
+    return ReceiptService(
+        journal_of(home.root, home.key),
+        Signer(bytes(account.key)),
+        Domain(home.config.chain.chain_id, load_artifact("ReceiptLog").address),
+        auditors=allowed,
+        token=token,
+    )
+
+
+def prune_receipts(
+    session: Session, service: "ReceiptService", log: Callable[[dict[str, Any]], None]
+) -> None:
+    """Remove what need not be kept by the ledger's time; what goes wrong is a line of the log."""
+    try:
+        with session.ledger() as view:
+            service.prune(view.header.time)
+    except ModelregError as error:
+        log({"event": "prune", "error": str(error)})
+
+
+def _address(text: str) -> bytes:
+    digits = text.removeprefix("0x")
+    if len(digits) != _ADDRESS_DIGITS or digits.lower().strip("0123456789abcdef"):
+        raise InputError("not an address", expected="0x and 40 hexadecimal digits", found=ascii(text)[:60])
+    return bytes.fromhex(digits)

@@ -1,0 +1,93 @@
+"""All that `serve` needs for receipts, opened and closed as one. Specified in docs/spec/openings.md."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from modelreg.errors import UnreachableError
+from modelreg.format.commitments import Tensor
+from modelreg.format.names import ReleaseId
+from modelreg.format.receipt import Domain
+from modelreg.format.signature import Signer
+from modelreg.format.trace_plan import TracePlan
+from modelreg_verifier.receipts.access import Access
+from modelreg_verifier.receipts.assembly import Cuts
+from modelreg_verifier.receipts.journal import Journal
+from modelreg_verifier.receipts.pages import ReceiptPages
+from modelreg_verifier.receipts.recorder import ReceiptRecorder, bare_plan
+from modelreg_verifier.receipts.records import Records
+from modelreg_verifier.receipts.segments import Retention
+from modelreg_verifier.serving.engine import Stop
+from modelreg_verifier.serving.models import ServedModels
+from modelreg_verifier.serving.server import Page
+
+__all__ = ["ReceiptService", "journal_of"]
+
+
+def journal_of(home: Path, node: bytes) -> Path:
+    """Where a home has the journal of a node, given by its address."""
+    return home / "receipts" / f"0x{node.hex()}.sqlite"
+
+
+class ReceiptService:
+    """A journal, the recorder that writes it, and the pages that show it.
+
+    Args:
+        path: the journal, as `journal_of` gives it.
+        signer: the node's key.
+        domain: of the receipts.
+        auditors: addresses, 20 bytes each, that may see openings.
+        token: the operator's own, for openings; None for none.
+
+    Attributes:
+        journal: signs.
+        recorder: for the server.
+        domain: of the receipts.
+
+    Raises, on construction: what `Journal` raises.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        signer: Signer,
+        domain: Domain,
+        *,
+        auditors: frozenset[bytes] = frozenset(),
+        token: bytes | None = None,
+    ) -> None:
+        self._retention = Retention()
+        self._access = Access(domain, auditors, token, time.time)
+        with ExitStack() as held:
+            self.journal = Journal(path, signer, domain, retention=self._retention)
+            held.callback(self.journal.close)
+            self._records = Records(path)
+            held.callback(self._records.close)
+            self._held = held.pop_all()
+        self.recorder = ReceiptRecorder(self.journal, bare_plan)
+
+    def pages(self, models: ServedModels) -> dict[str, Page]:
+        """What else the server answers; cuts that were not kept are computed by what `models` then serve."""
+
+        def remake(release: ReleaseId, plan: TracePlan, inputs: Mapping[str, Tensor]) -> Cuts:
+            return _remake(models, release, plan, inputs)
+
+        pages = ReceiptPages(self._records, self._access, remake)
+        return {"/receipts": pages.receipts, "/batches": pages.batches, "/openings": pages.openings}
+
+    def prune(self, ledger_time: float) -> None:
+        """Remove what need not be kept; `ledger_time` is that of the newest block, in Unix seconds."""
+        self._records.prune(min(time.time(), ledger_time), self._retention)
+
+    def close(self) -> None:
+        """Write what waits, and close."""
+        self._held.close()
+
+
+def _remake(models: ServedModels, release: ReleaseId, plan: TracePlan, inputs: Mapping[str, Tensor]) -> Cuts:
+    for served in models:
+        if (served.release, served.file) == (release, plan.file):
+            engine = served.engine
+            return engine.run(engine.feed(inputs), Stop()).cuts
+    raise UnreachableError(f"{plan.file} of {release} is not served any more")
