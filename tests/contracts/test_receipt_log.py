@@ -205,6 +205,14 @@ def test_every_receipt_of_a_batch_is_proved(story, count):
             assert not story.pair.call("provesReceipt", NODE.address, batch, digest, seq, siblings)
 
 
+def test_a_batch_that_was_not_anchored_proves_nothing(story):
+    digest, proof = story.receipts[0].digest(), story.proof(0)
+    assert story.pair.call("provesReceipt", NODE.address, story.batch, digest, 0, proof)
+    for changes in ({"index": 1}, {"blockNumber": 1}, {"anchoredAt": story.batch.anchoredAt + 1}):
+        made_up = story.batch._replace(**changes)
+        assert not story.pair.call("provesReceipt", NODE.address, made_up, digest, 0, proof)
+
+
 def test_a_batch_reaches_no_seq_before_its_first(story):
     later = story.anchor([receipt(NODE, story.release, 0, seq) for seq in (5, 6)])
     one, signature = story.signed(2)
