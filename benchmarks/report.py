@@ -2,6 +2,7 @@
 
 python -m benchmarks.report transfer --corpus DIR
 python -m benchmarks.report throughput
+python -m benchmarks.report startup
 """
 
 import re
