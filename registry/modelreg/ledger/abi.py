@@ -23,8 +23,16 @@ class Revert:
     text: str = ""
 
 
+def _type(argument: Mapping[str, Any]) -> str:
+    """A type as selectors have it: a struct is the tuple of its members' types."""
+    kind: str = argument["type"]
+    if not kind.startswith("tuple"):
+        return kind
+    return f"({','.join(map(_type, argument['components']))}){kind.removeprefix('tuple')}"
+
+
 def _types(entry: Mapping[str, Any]) -> list[str]:
-    return [argument["type"] for argument in entry["inputs"]]
+    return [_type(argument) for argument in entry["inputs"]]
 
 
 def _selector(entry: Mapping[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from modelreg.errors import ConflictError, FormatError, ModelregError, NotPermittedError, UnreachableError
 from modelreg.ledger.abi import read_revert
@@ -15,6 +16,7 @@ from modelreg.ledger.rpc import Rpc, RpcRefusedError
 __all__ = ["Call", "Endpoint", "Receipt"]
 
 _REVERT_MAX = 4096
+_CONTRACTS = ("ModelRegistry", "ReceiptLog")
 _KNOWN = ("already known", "known transaction", "already imported", "alreadyknown")
 _USED = ("nonce too low", "nonce is too low", "oldnonce")
 _CHEAP = ("underpriced", "fee too low", "feetoolow")
@@ -22,10 +24,17 @@ _CHEAP = ("underpriced", "fee too low", "feetoolow")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a contract: where to, and its data."""
+    """A call of a contract: where to, its data, the wei that go with it.
+
+    `gas` is the limit where the endpoint cannot foresee what the call will use, 0 where it is asked; `spare`
+    is what is added to its estimate.
+    """
 
     to: bytes
     data: bytes
+    value: int = 0
+    gas: int = 0
+    spare: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,22 +129,26 @@ class Endpoint:
         return ConflictError("the transaction failed when it was mined", hint="try again")
 
     def _request(self, call: Call) -> dict[str, str]:
-        return {
+        request = {
             "from": address_text(self._account),
             "to": address_text(call.to),
             "data": f"0x{call.data.hex()}",
         }
+        return request | {"value": hex(call.value)} if call.value else request
 
     def _meaning(self, error: RpcRefusedError) -> ModelregError:
         raw = _revert_data(error.data)
         if raw:
-            return error_of(read_revert(load_artifact().abi, raw))
+            return error_of(read_revert(_errors(), raw))
         if "insufficient funds" in error.message.lower():
             account = address_text(self._account)
-            return NotPermittedError(
-                f"the account {account} cannot pay for the gas", hint="send it some funds"
-            )
+            return NotPermittedError(f"the account {account} cannot pay for that", hint="send it some funds")
         return error
+
+
+def _errors() -> list[dict[str, Any]]:
+    """Of all contracts, since one passes on what another refuses; an error that two have is the same."""
+    return [entry for name in _CONTRACTS for entry in load_artifact(name).abi]
 
 
 def _revert_data(value: object) -> bytes:

@@ -19,6 +19,7 @@ __all__ = [
     "fields",
     "grant_slot",
     "head_slot",
+    "in_mapping",
     "model_slot",
     "namespace_slot",
     "release_slot",
@@ -58,8 +59,8 @@ def _word(number: int) -> bytes:
     return number.to_bytes(_WORD, "big")
 
 
-def _in_mapping(slot: int, *keys: bytes) -> int:
-    """The slot of mapping[key]…; keys are words of 32 bytes."""
+def in_mapping(slot: int, *keys: bytes) -> int:
+    """The slot of mapping[key]…; keys are words, or addresses of 20 bytes."""
     for key in keys:
         slot = _hashed(key.rjust(_WORD, b"\0"), _word(slot))
     return slot
@@ -67,42 +68,42 @@ def _in_mapping(slot: int, *keys: bytes) -> int:
 
 def namespace_slot(namespace: bytes) -> int:
     """First of two slots: owner, pending owner. `namespace` is a label's word."""
-    return _in_mapping(VARIABLES["_namespaces"], namespace)
+    return in_mapping(VARIABLES["_namespaces"], namespace)
 
 
 def grant_slot(namespace: bytes, account: bytes) -> int:
     """The slot of an account's roles (low 96 bits) and the owner they were granted under (160 bits)."""
-    return _in_mapping(VARIABLES["_grants"], namespace, account)
+    return in_mapping(VARIABLES["_grants"], namespace, account)
 
 
 def model_slot(model: bytes) -> int:
     """First of three slots: name, branches, channels."""
-    return _in_mapping(VARIABLES["_models"], model)
+    return in_mapping(VARIABLES["_models"], model)
 
 
 def head_slot(model: bytes, branch: bytes) -> int:
     """The slot of a branch's head."""
-    return _in_mapping(VARIABLES["_heads"], model, branch)
+    return in_mapping(VARIABLES["_heads"], model, branch)
 
 
 def version_slot(model: bytes, version: bytes) -> int:
     """The slot of the release that has a version."""
-    return _in_mapping(VARIABLES["_versions"], model, version)
+    return in_mapping(VARIABLES["_versions"], model, version)
 
 
 def channel_slot(model: bytes, channel: bytes) -> int:
     """The slot of the release that a channel names."""
-    return _in_mapping(VARIABLES["_channels"], model, channel)
+    return in_mapping(VARIABLES["_channels"], model, channel)
 
 
 def release_slot(release: bytes) -> int:
     """First of the release record's seven slots."""
-    return _in_mapping(VARIABLES["_releases"], release)
+    return in_mapping(VARIABLES["_releases"], release)
 
 
 def yank_reason_slot(release: bytes) -> int:
     """The slot of the string that says why a release was yanked."""
-    return _in_mapping(VARIABLES["_yankReasons"], release)
+    return in_mapping(VARIABLES["_yankReasons"], release)
 
 
 def array_at(slot: int, index: int) -> int:

@@ -6,10 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from modelreg.errors import FormatError, UnreachableError, VerificationError
+from modelreg.errors import FormatError, NotFoundError, UnreachableError, VerificationError
+from modelreg.ledger.artifact import Artifact
 from modelreg.ledger.header import Header, parse_header
 from modelreg.ledger.hexdata import address_text, data, quantity
-from modelreg.ledger.proof import NODE_BYTES_MAX, NODES_MAX, Account, prove_account, prove_word
+from modelreg.ledger.proof import (
+    EMPTY_CODE_HASH,
+    NODE_BYTES_MAX,
+    NODES_MAX,
+    Account,
+    prove_account,
+    prove_word,
+)
 from modelreg.ledger.rpc import Rpc
 
 __all__ = ["PinnedState", "fetch_header"]
@@ -57,10 +65,28 @@ class PinnedState:
     """Proven words of one contract's storage in the block of `header`, a verified header."""
 
     def __init__(self, rpc: Rpc, address: bytes, header: Header) -> None:
-        self._rpc = rpc
-        self._address = address
+        self.rpc = rpc
+        self.address = address
         self.header = header
         self.account = self.account_of(address)
+
+    def beside(self, address: bytes) -> "PinnedState":
+        """Another contract's storage in the same block."""
+        return PinnedState(self.rpc, address, self.header)
+
+    def require_code(self, contract: Artifact, hint: str) -> None:
+        """Raise NotFoundError if there is no contract here, VerificationError if it is another one."""
+        found, expected = self.account.code_hash, contract.code_hash
+        if found == EMPTY_CODE_HASH:
+            place = f"{address_text(self.address)} in block {self.header.number}"
+            raise NotFoundError(f"there is no contract at {place}", hint=hint)
+        if found != expected:
+            raise VerificationError(
+                f"the contract at {address_text(self.address)} is not this version's {contract.name}",
+                expected=f"code 0x{expected.hex()}",
+                found=f"0x{found.hex()}",
+                hint="check the address, or use the modelreg version that deployed it",
+            )
 
     def account_of(self, address: bytes) -> Account:
         """Any account in this block: its nonce, balance and code hash."""
@@ -78,7 +104,7 @@ class PinnedState:
         return prove_account(self.header.state_root, address, nodes)
 
     def _words(self, slots: Sequence[int]) -> list[int]:
-        entries = self._ask(self._address, slots).get("storageProof")
+        entries = self._ask(self.address, slots).get("storageProof")
         if not isinstance(entries, list) or len(entries) != len(slots):
             raise FormatError("state proof", expected=f"{len(slots)} storage proofs")
         root = self.account.storage_root
@@ -98,11 +124,11 @@ class PinnedState:
     def _ask(self, address: bytes, slots: Sequence[int]) -> Mapping[str, Any]:
         keys = [f"0x{slot:064x}" for slot in slots]
         params = [address_text(address), keys, hex(self.header.number)]
-        return _object(self._rpc.request("eth_getProof", params))
+        return _object(self.rpc.request("eth_getProof", params))
 
     def _explained(self, error: VerificationError) -> Exception:
         """The same error, unless the chain dropped the pinned block in the meantime."""
-        now = fetch_header(self._rpc, self.header.number)
+        now = fetch_header(self.rpc, self.header.number)
         if now is not None and now.hash == self.header.hash:
             if self.header.number == 0:
                 error.hint = "block 0 of a development chain may not commit to its state: mine a block first"

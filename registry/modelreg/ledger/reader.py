@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from modelreg.errors import InputError, NotFoundError, UnreachableError, VerificationError
+from modelreg.errors import InputError, UnreachableError, VerificationError
 from modelreg.ledger.artifact import load_artifact
 from modelreg.ledger.header import Header
-from modelreg.ledger.hexdata import address_text, quantity
+from modelreg.ledger.hexdata import quantity
 from modelreg.ledger.pinned import PinnedState, fetch_header
-from modelreg.ledger.proof import EMPTY_CODE_HASH
 from modelreg.ledger.rpc import Rpc
 from modelreg.ledger.view import View
 
@@ -60,7 +59,9 @@ class Reader:
         """Pin a header that was verified before."""
         self._require_agreement(header)
         state = PinnedState(self._rpc, self.address, header)
-        self._require_code(state)
+        state.require_code(
+            load_artifact(), "deploy it with `modelreg init`, or check the address and the chain"
+        )
         return View(state)
 
     def at_block(self, number: int) -> View:
@@ -88,20 +89,6 @@ class Reader:
             hint = "use the RPC of the chain that this home was made for"
             raise VerificationError(
                 f"{rpc.name} is on another chain", expected=self.chain_id, found=found, hint=hint
-            )
-
-    def _require_code(self, state: PinnedState) -> None:
-        place = f"{address_text(self.address)} on chain {self.chain_id}"
-        found, expected = state.account.code_hash, load_artifact().code_hash
-        if found == EMPTY_CODE_HASH:
-            hint = "deploy it with `modelreg init`, or check the address and the chain"
-            raise NotFoundError(f"there is no contract at {place}", hint=hint)
-        if found != expected:
-            raise VerificationError(
-                f"the contract at {place} is not this version's ModelRegistry",
-                expected=f"code 0x{expected.hex()}",
-                found=f"0x{found.hex()}",
-                hint="check the address, or use the modelreg version that deployed it",
             )
 
     def _require_agreement(self, header: Header) -> None:

@@ -1,4 +1,4 @@
-"""What the contract's custom errors mean to the user. Specified in docs/spec/contract.md."""
+"""What the contracts' custom errors mean to the user. Specified in docs/spec/contract.md."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,6 +13,7 @@ from modelreg.errors import (
 from modelreg.format.names import label_from_word
 from modelreg.ledger.abi import Revert
 from modelreg.ledger.hexdata import address_text
+from modelreg.ledger.receipt_log_reverts import MEANINGS
 from modelreg.ledger.records import Role
 
 __all__ = ["error_of"]
@@ -113,7 +114,7 @@ _ERRORS: dict[str, Callable[[_Words], ModelregError]] = {
 
 def error_of(revert: Revert) -> ModelregError:
     """The error to raise for a revert."""
-    if (known := _ERRORS.get(revert.name)) is not None:
+    if (known := _ERRORS.get(revert.name) or MEANINGS.get(revert.name)) is not None:
         return known(revert.words)
     words = " ".join(map(_hex, revert.words))
     return ConflictError("the contract refused", found=f"{revert.name} {revert.text}{words}".strip())

@@ -86,7 +86,7 @@ class Sender:
         Raises what a revert means (ConflictError, NotPermittedError, NotFoundError, InputError),
         ConflictError if somebody else uses the key, UnreachableError if it is not mined in time.
         """
-        gas = with_margin(self._endpoint.estimate(call))
+        gas = call.gas or with_margin(self._endpoint.estimate(call)) + call.spare
         nonce = self._next_nonce()
         sent = self._sign(call, nonce, gas, self._fresh_fees(), purpose)
         self._outbox.add(sent)
@@ -199,7 +199,7 @@ class Sender:
         fees = self._fees.outbid(attempts[-1].fees, self._fresh_fees())
         if fees is not None:
             old = decode_transaction(attempts[-1].raw)
-            call = Call(old.to, old.data)
+            call = Call(old.to, old.data, old.value)
             attempts.append(self._sign(call, old.nonce, old.gas, fees, attempts[-1].purpose))
             self._outbox.add(attempts[-1])
         with contextlib.suppress(UnreachableError, NotPermittedError):
@@ -226,7 +226,7 @@ class Sender:
             "chainId": self._chain_id,
             "nonce": nonce,
             "to": address_text(call.to),
-            "value": 0,
+            "value": call.value,
             "data": call.data,
             "gas": gas,
             "maxFeePerGas": fees.most,

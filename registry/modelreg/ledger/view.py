@@ -50,6 +50,10 @@ class View:
         """The verified header of the block that is read."""
         return self._state.header
 
+    def beside(self, address: bytes) -> PinnedState:
+        """Another contract's storage in this block."""
+        return self._state.beside(address)
+
     def account(self, address: bytes) -> Account:
         """An account's nonce and balance in this block."""
         return self._state.account_of(address)

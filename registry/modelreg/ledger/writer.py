@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelreg.errors import InputError, NotFoundError, UnreachableError, VerificationError
 from modelreg.format.digest import keccak256
@@ -20,10 +20,11 @@ from modelreg.format.names import (
 )
 from modelreg.format.release import Release
 from modelreg.ledger.abi import encode_call
-from modelreg.ledger.artifact import load_artifact
+from modelreg.ledger.artifact import Artifact, load_artifact
 from modelreg.ledger.draft import Draft, already_published, expected_id, publish_arguments, publish_purpose
 from modelreg.ledger.endpoint import Call, Endpoint, Receipt
 from modelreg.ledger.fees import FeePolicy
+from modelreg.ledger.header import Header
 from modelreg.ledger.hexdata import address_text
 from modelreg.ledger.outbox import Outbox
 from modelreg.ledger.pinned import PinnedState
@@ -44,6 +45,7 @@ _PROXY = bytes.fromhex("4e59b44847b379578588920cA78FbF26c0B4956C")
 _NONE = bytes(32)
 _READ_BACK_SECONDS = 60.0
 _READ_BACK_PAUSE = 0.5
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +163,13 @@ class Writer:
             release = expected_id(view, draft)
             call = self._call("publish", publish_arguments(draft))
             receipt = self._sender.send(call, publish_purpose(release))
-            record = self._view_of(receipt).release(release)
+            record = self.view_of(receipt).release(release)
             if record is None:
                 raise _not_there(receipt)
             return Published(record, receipt)
 
     def deploy(self) -> Receipt | None:
-        """Deploy the contract at the address that it has on every chain, unless it is there.
+        """Deploy the registry at the address that it has on every chain, unless it is there.
 
         Raises NotFoundError if the chain lacks the deployment proxy.
         """
@@ -178,18 +180,26 @@ class Writer:
                 expected=address_text(artifact.address),
                 found=address_text(self._address),
             )
+        return self.deploy_other(artifact, "deploy")
+
+    def deploy_other(self, artifact: Artifact, purpose: str) -> Receipt | None:
+        """Deploy any contract that belongs to modelreg; as `deploy`."""
         with self._sender.turn():
-            if self._is_deployed():
+            if self._is_deployed(artifact):
                 return None
-            receipt = self._sender.send(Call(_PROXY, artifact.salt + artifact.init_code), "deploy")
-            self._view_of(receipt)
+            receipt = self._sender.send(Call(_PROXY, artifact.salt + artifact.init_code), purpose)
+            self._read_back(receipt, lambda header: self._require_deployed(artifact, header))
             return receipt
 
-    def _is_deployed(self) -> bool:
+    def _require_deployed(self, artifact: Artifact, header: Header) -> None:
+        state = PinnedState(self._rpc, artifact.address, header)
+        state.require_code(artifact, "the RPC lies or the chain reorganised: run the command again")
+
+    def _is_deployed(self, artifact: Artifact) -> bool:
         header = self._reader.header("latest")
-        state = PinnedState(self._rpc, self._address, header)
+        state = PinnedState(self._rpc, artifact.address, header)
         if state.account.code_hash != EMPTY_CODE_HASH:
-            self._reader.at(header)
+            self._require_deployed(artifact, header)
             return True
         if state.account_of(_PROXY).code_hash == EMPTY_CODE_HASH:
             raise NotFoundError(
@@ -203,24 +213,47 @@ class Writer:
     ) -> Receipt | None:
         """Send a call unless its effect is there; None if it is and this outbox sent no such call."""
         call = self._call(function, arguments)
-        purpose = f"{function} 0x{keccak256(call.data).hex()}"
+        return self.apply(lambda _: call, f"{function} 0x{keccak256(call.data).hex()}", is_done)
+
+    def apply(
+        self, call: Callable[[View], Call], purpose: str, is_done: Callable[[View], bool]
+    ) -> Receipt | None:
+        """Have an effect once, whatever the contract that the call is for.
+
+        Args:
+            call: what to send, given the state now.
+            purpose: how the outbox calls it; a retry must choose the same words.
+            is_done: whether a state shows the effect.
+
+        Returns:
+            None if the effect was there and this outbox sent no call for it.
+        """
         with self._sender.turn():
-            if is_done(self._reader.at_head()):
+            view = self._reader.at_head()
+            if is_done(view):
                 return self._sender.receipt_for(purpose)
-            receipt = self._sender.send(call, purpose)
-            if not is_done(self._view_of(receipt)):
+            receipt = self._sender.send(call(view), purpose)
+            if not is_done(self.view_of(receipt)):
                 raise _not_there(receipt)
             return receipt
+
+    def at_head(self) -> View:
+        """The newest state."""
+        return self._reader.at_head()
 
     def _call(self, function: str, arguments: Sequence[Any]) -> Call:
         return Call(self._address, encode_call(load_artifact().abi, function, arguments))
 
-    def _view_of(self, receipt: Receipt) -> View:
-        """The state after a receipt's block; some endpoints take a moment to know it."""
+    def view_of(self, receipt: Receipt) -> View:
+        """The state after a receipt's block."""
+        return self._read_back(receipt, self._reader.at)
+
+    def _read_back(self, receipt: Receipt, read: Callable[[Header], _T]) -> _T:
+        """Read in a receipt's block; some endpoints take a moment to know it."""
         end = time.monotonic() + _READ_BACK_SECONDS
         while True:
             try:
-                return self._reader.at_block(receipt.block)
+                return read(self._reader.header(receipt.block))
             except UnreachableError:
                 if time.monotonic() > end:
                     raise
