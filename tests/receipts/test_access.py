@@ -55,8 +55,9 @@ def test_eth_account_signs_the_same():
     assert bytes(signed.signature) == AUDITOR.sign(request.digest(DOMAIN))
 
 
-def access(clock=None, token=TOKEN):
-    return Access(DOMAIN, frozenset({AUDITOR.address}), token, clock or Clock())
+def access(clock=None, token=TOKEN, others=()):
+    auditors = frozenset({AUDITOR.address, *(other.address for other in others)})
+    return Access(DOMAIN, auditors, token, clock or Clock())
 
 
 def status(headers, receipt=RECEIPT, **options):
@@ -103,6 +104,7 @@ def test_request_in_the_name_of_an_auditor():
     request = OpeningRequest(AUDITOR.address, RECEIPT, DEADLINE)
     forged = request.to_header(OTHER.sign(request.digest(DOMAIN)))
     assert status({HEADER: forged}) == 403
+    assert status({HEADER: forged}, others=[OTHER]) == 403  # an auditor too
     broken = request.to_header(bytes(65))
     assert status({HEADER: broken}) == 403
 
