@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from modelreg.errors import InputError
+from modelreg.errors import InputError, NotPermittedError
+from modelreg_cli.password import password_file_option
+from modelreg_cli.receipt_log import cost
 from modelreg_cli.session import Session, pass_session
 
 __all__ = ["chain_command"]
@@ -15,7 +17,7 @@ __all__ = ["chain_command"]
 
 @click.group("chain")
 def chain_command() -> None:
-    """Serve and check the embedded chain."""
+    """Serve and check the embedded chain, and deploy on any."""
 
 
 @chain_command.command("serve")
@@ -63,6 +65,25 @@ def _status(session: Session, replay: bool) -> None:  # noqa: FBT001  click pass
         report = replay_chain(_file(session))
         document["replayed"] = {"blocks": report.blocks, "state_root": "0x" + report.state_root.hex()}
     session.output.result(document, "\n".join(_lines(document)))
+
+
+@chain_command.command("deploy")
+@click.option("--yes", is_flag=True, help="Do not ask on a chain that is not embedded.")
+@password_file_option
+@pass_session
+def _deploy(session: Session, yes: bool, password_file: Path | None) -> None:  # noqa: FBT001  as above
+    """Deploy the receipt log, unless the chain has it, where it is on every chain."""
+    from modelreg.ledger.artifact import load_artifact
+    from modelreg.ledger.receipt_log_writer import ReceiptLogWriter
+
+    chain = session.home.config.chain
+    question = f"Deploy the receipt log on chain {chain.chain_id}?"
+    if chain.file is None and not yes and not session.confirm(question):
+        raise NotPermittedError("the receipt log is not deployed", hint="deploy it with --yes")
+    with session.writer(password_file) as writer:
+        receipt = ReceiptLogWriter(writer).deploy()
+    document = {"contract": f"0x{load_artifact('ReceiptLog').address.hex()}", **cost(receipt)}
+    session.output.result(document, f"the receipt log is at {document['contract']}")
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:

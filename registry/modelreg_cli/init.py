@@ -52,8 +52,8 @@ def init_command(
 ) -> None:
     """Make a home: settings, an encrypted key, a block store and, unless it joins another, a chain.
 
-    The chain is embedded in this command: one file, no daemon. The contract is deployed on it and the key is
-    funded.
+    The chain is embedded in this command: one file, no daemon. The contracts are deployed on it and the key
+    is funded.
     """
     if join is not None and rpc_url is not None:
         raise InputError("two ledgers", expected="--join or --rpc-url", found="both")
@@ -169,6 +169,7 @@ def _embedded_chain(root: Path, key: _Key) -> ChainSettings:
     from modelreg.chain import create, open_chain
     from modelreg.keys import KeyStore
     from modelreg.ledger.artifact import load_artifact
+    from modelreg.ledger.receipt_log_writer import ReceiptLogWriter
     from modelreg.ledger.rpc import EmbeddedRpc
     from modelreg.ledger.writer import Writer
 
@@ -178,7 +179,9 @@ def _embedded_chain(root: Path, key: _Key) -> ChainSettings:
     address = load_artifact().address
     signer = KeyStore(root / "keystore").load(key.address, key.password)
     with open_chain(file) as chain:
-        Writer(EmbeddedRpc(chain), address, chain_id, signer, root / "outbox.sqlite").deploy()
+        writer = Writer(EmbeddedRpc(chain), address, chain_id, signer, root / "outbox.sqlite")
+        writer.deploy()
+        ReceiptLogWriter(writer).deploy()
     return ChainSettings(chain_id, address, file=file)
 
 

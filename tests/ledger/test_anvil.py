@@ -11,6 +11,7 @@ from modelreg.errors import UnreachableError
 from modelreg.ledger.http_rpc import HttpRpc
 from modelreg.ledger.sender import Patience
 from tests.ledger.conformance import LedgerConformance
+from tests.ledger.receipt_log_conformance import ReceiptLogConformance
 from tests.ledger.world import CHAIN_ID, MODEL, World, draft
 
 ANVIL = (
@@ -62,6 +63,16 @@ def fresh(anvil, tmp_path):
 
 class TestAnvil(LedgerConformance):
     pass
+
+
+class TestReceiptLogOnAnvil(ReceiptLogConformance):
+    @pytest.fixture
+    def wait(self, fresh):
+        def later(seconds):
+            fresh.rpc.request("evm_increaseTime", [seconds])
+            fresh.rpc.request("evm_mine", [])
+
+        return later
 
 
 def ready(fresh):

@@ -103,7 +103,7 @@ def _bond_too_low(words: _Words) -> ModelregError:
         "the bond is too low",
         expected=f"{_number(words[1])} wei",
         found=f"{_number(words[0])} wei",
-        hint="raise it with `modelreg node register --bond`",
+        hint="raise it with `modelreg node bond AMOUNT`",
     )
 
 

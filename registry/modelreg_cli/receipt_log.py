@@ -1,0 +1,104 @@
+"""What the commands for nodes, policies and anchors share."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelreg.config import parse_address
+from modelreg.errors import InputError, NotFoundError
+from modelreg_cli.session import Session
+
+if TYPE_CHECKING:
+    from modelreg.ledger.endpoint import Receipt
+    from modelreg.ledger.receipt_log_view import ReceiptLogView
+    from modelreg.ledger.receipt_log_writer import ReceiptLogWriter
+
+__all__ = ["ADDRESS", "ETHER", "WORD", "cost", "ether", "log_writer", "receipt_log"]
+
+_WEI = 10**18
+_ETHER = re.compile(r"(\d{1,12})(?:\.(\d{1,18}))?")
+
+
+class _AddressType(click.ParamType[bytes]):
+    name = "ADDRESS"
+
+    def convert(self, value: object, *_: object) -> bytes:
+        return value if isinstance(value, bytes) else parse_address(str(value))
+
+
+class _WordType(click.ParamType[bytes]):
+    name = "0x…"
+
+    def convert(self, value: object, *_: object) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        if re.fullmatch(r"0x[0-9a-fA-F]{64}", str(value)) is None:
+            raise InputError(
+                "not 32 bytes in hexadecimal", expected="0x and 64 digits", found=ascii(value)[:80]
+            )
+        return bytes.fromhex(str(value)[2:])
+
+
+class _EtherType(click.ParamType[int]):
+    name = "ETHER"
+
+    def convert(self, value: object, *_: object) -> int:
+        if isinstance(value, int):
+            return value
+        match = _ETHER.fullmatch(str(value))
+        if match is None:
+            raise InputError("not an amount of ether", expected="such as 2 or 0.5", found=ascii(value)[:80])
+        whole, part = match.groups()
+        return int(whole) * _WEI + int((part or "").ljust(18, "0"))
+
+
+ADDRESS = _AddressType()
+WORD = _WordType()
+ETHER = _EtherType()
+
+
+def ether(wei: int) -> str:
+    """An amount of wei in ether, exactly."""
+    whole, part = divmod(wei, _WEI)
+    return f"{whole}.{part:018}".rstrip("0").rstrip(".")
+
+
+@contextmanager
+def receipt_log(session: Session) -> "Iterator[ReceiptLogView]":
+    """The receipt log at the ledger's trusted head."""
+    from modelreg.ledger.receipt_log_view import ReceiptLogView
+
+    with session.ledger() as view:
+        yield ReceiptLogView.beside(view)
+
+
+@contextmanager
+def log_writer(session: Session, password_file: Path | None) -> "Iterator[ReceiptLogWriter]":
+    """The receipt log's writer. On an embedded chain that has no receipt log yet, it is deployed first."""
+    from modelreg.ledger.receipt_log_writer import ReceiptLogWriter
+
+    with session.writer(password_file) as sender:
+        writer = ReceiptLogWriter(sender)
+        if session.home.config.chain.file is not None and _is_missing(session):
+            writer.deploy()
+            session.output.remark("deployed the receipt log, which this chain did not have")
+        yield writer
+
+
+def _is_missing(session: Session) -> bool:
+    try:
+        with receipt_log(session):
+            return False
+    except NotFoundError:
+        return True
+
+
+def cost(receipt: "Receipt | None") -> dict[str, Any]:
+    """What a transaction cost, for a document."""
+    if receipt is None:
+        return {"tx": None, "gas": None}
+    return {"tx": "0x" + receipt.transaction.hex(), "gas": receipt.gas_used}
