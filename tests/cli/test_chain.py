@@ -24,7 +24,7 @@ def test_status_and_replay(world):
     assert status["replayed"] is None
     replayed = done(world.publisher, "chain", "status", "--replay")
     assert replayed["replayed"] == {"blocks": status["block"], "state_root": status["state_root"]}
-    assert status["block"] == 4
+    assert status["block"] == 5
 
 
 def test_replay_finds_what_was_changed(world):

@@ -262,7 +262,7 @@ def test_completion_scripts(tmp_path, shell):
     ("words", "expected"),
     [
         ("modelreg sy", {"sync"}),
-        ("modelreg p", {"publish", "pin"}),
+        ("modelreg p", {"publish", "pin", "policy"}),
         ("modelreg sync --f", {"--follow"}),
         ("modelreg chain s", {"serve", "status"}),
         ("modelreg log not-a-model --b", {"--branch"}),
