@@ -1,0 +1,140 @@
+"""Judging one opened receipt. Specified in docs/spec/audit.md, section 4. No input or output of its own.
+
+Nothing of an opening is used before it has opened the receipt that was drawn, and no tensor before its name,
+shape and datatype are those that the model makes. The first check that fails ends the audit.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from modelreg.errors import FormatError, ModelregError, VerificationError
+from modelreg.format.calibration import Calibration
+from modelreg.format.names import ReleaseId
+from modelreg.format.receipt import Domain
+from modelreg.format.runtime_info import RuntimeInfo
+from modelreg.format.trace_plan import TracePlan
+from modelreg_verifier.bench import Bench
+from modelreg_verifier.judge_segments import envelope_of, rule
+from modelreg_verifier.judge_tensors import opened_of
+from modelreg_verifier.receipts.opening import Opening
+from modelreg_verifier.receipts.opening_check import (
+    check_commitments,
+    check_plan,
+    check_runtime,
+    missing_parts,
+)
+from modelreg_verifier.verdict import Reason, Ruling, StopError, Verdict
+
+__all__ = ["Prepare", "Subject", "judge"]
+
+_Block = TypeVar("_Block", TracePlan, RuntimeInfo)
+
+Prepare = Callable[[TracePlan, RuntimeInfo], Bench]
+"""Makes the replay of a plan, for a node's runtime.
+
+VerificationError means that the plan is not valid for the file of the release, and convicts the node; any
+other ModelregError means that this auditor cannot replay it. So a file that it cannot read must not come as a
+VerificationError.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is judged, and by what.
+
+    Args:
+        domain: where receipts count.
+        receipt: the digest, 32 bytes, that was drawn, and stands in the anchored batch.
+        release: the release whose files the auditor has verified.
+        files: the paths in that release.
+        calibrations: those that the auditor trusts; of other releases and plans they are passed over.
+        prepare: makes the replay.
+    """
+
+    domain: Domain
+    receipt: bytes
+    release: ReleaseId
+    files: frozenset[str]
+    calibrations: Sequence[Calibration] = field(repr=False)
+    prepare: Prepare = field(repr=False)
+
+
+def judge(opening: Opening | None, subject: Subject) -> Verdict:
+    """Judge what a node showed of a receipt; None if nothing came in time that can be read.
+
+    Raises:
+        VerificationError: the receipt that was drawn is of another release than the subject. Whatever else is
+            wrong with an opening is a verdict.
+    """
+    if opening is None:
+        return Verdict(Ruling.WITHHELD, Reason.PART, "no opening")
+    try:
+        return _judge(opening, subject)
+    except StopError as stop:
+        return stop.verdict
+
+
+def _judge(opening: Opening, subject: Subject) -> Verdict:
+    plan, runtime = _open(opening, subject)
+    if plan.file not in subject.files:
+        raise StopError(Ruling.FAIL, Reason.PLAN, f"no file {plan.file!a} in the release")
+    if not plan.cuts:
+        raise StopError(Ruling.UNDECIDABLE, Reason.BARE, "a plan without cuts shows nothing")
+    bench = _prepare(plan, runtime, subject)
+    opened = opened_of(opening, plan, bench.program)
+    trusted = [
+        block
+        for block in subject.calibrations
+        if (block.release, block.plan) == (subject.release.value, plan.plan_id)
+    ]
+    if not trusted:
+        raise StopError(Ruling.UNDECIDABLE, Reason.CALIBRATION, "no trusted calibration of this plan")
+    pair = runtime.fingerprint, bench.runtime.fingerprint
+    return rule(bench, opened, envelope_of(trusted, *pair, len(plan.cuts) + 1))
+
+
+def _open(opening: Opening, subject: Subject) -> tuple[TracePlan, RuntimeInfo]:
+    """Checks 1 to 4: the opening is whole, and opens the receipt that was drawn."""
+    _check_receipt(opening, subject)
+    plan = _block(lambda: check_plan(opening), Reason.PLAN_BLOCK, Reason.PLAN)
+    runtime = _block(lambda: check_runtime(opening), Reason.RUNTIME_BLOCK, Reason.RUNTIME)
+    missing = missing_parts(opening, plan)
+    if missing:
+        raise StopError(Ruling.WITHHELD, Reason.PART, f"not opened: {', '.join(missing)[:100]}")
+    try:
+        check_commitments(opening, plan)
+    except VerificationError as error:
+        raise StopError(Ruling.WITHHELD, Reason.COMMITMENT, str(error)) from None
+    return plan, runtime
+
+
+def _check_receipt(opening: Opening, subject: Subject) -> None:
+    try:
+        digest = opening.receipt.verify(subject.domain)
+    except VerificationError as error:
+        raise StopError(Ruling.WITHHELD, Reason.RECEIPT, str(error)) from None
+    if digest != subject.receipt:
+        raise StopError(Ruling.WITHHELD, Reason.RECEIPT, f"another receipt, 0x{digest.hex()}")
+    found = opening.receipt.receipt.release_id
+    if found != subject.release:
+        raise VerificationError("release of the receipt", expected=str(subject.release), found=str(found))
+
+
+def _block(read: Callable[[], _Block], foreign: Reason, bad: Reason) -> _Block:
+    """The node signed the digest: bytes with that digest that are no such block are its own doing."""
+    try:
+        return read()
+    except FormatError as error:
+        raise StopError(Ruling.FAIL, bad, str(error)) from None
+    except VerificationError as error:
+        raise StopError(Ruling.WITHHELD, foreign, str(error)) from None
+
+
+def _prepare(plan: TracePlan, runtime: RuntimeInfo, subject: Subject) -> Bench:
+    try:
+        return subject.prepare(plan, runtime)
+    except VerificationError as error:
+        raise StopError(Ruling.FAIL, Reason.PLAN, str(error)) from None
+    except ModelregError as error:
+        raise StopError(Ruling.UNDECIDABLE, Reason.REFUSED, str(error)) from None
