@@ -187,7 +187,8 @@ class TestOneFile:
         assert outcome.code == 3
         assert [(p["path"], p["kind"]) for p in outcome.document["problems"]] == [("config.toml", "extra")]
 
-    def test_of_a_part(self, world, copy):
+    def test_of_a_part(self, world, tmp_path):
+        copy = tmp_path / "part"
         done(world.publisher, "sync", MODEL, "--to", copy, "--only", "head.*", "--only", "config.json")
         outcome, warning = self.verified(world.publisher, copy / "model.safetensors.partial")
         assert outcome.code == 0
