@@ -114,7 +114,7 @@ def values(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def values_of(sets: Sequence[Mapping[str, Tensor]]) -> list[bytes]:
-    """The hashes of several sets, each as `values` has it; a tensor that is in many of them is hashed once."""
+    """The hashes of several sets, each as `values` has it; a tensor in many of them is hashed once."""
     digests: dict[int, bytes] = {}
     return [_values(tensors, digests) for tensors in sets]
 
