@@ -24,7 +24,14 @@ DOMAIN = Domain(31337, b"\x11" * 20)
 NODE = Signer(b"\x01" * 32)
 RELEASE = ReleaseId(b"\x77" * 32)
 SETTINGS = Settings("all", 1)
-DATATYPES = {"float32": "FP32", "int64": "INT64", "bool": "BOOL", "uint8": "UINT8", "float64": "FP64"}
+DATATYPES = {
+    "float32": "FP32",
+    "int64": "INT64",
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "float64": "FP64",
+}
 
 
 def tensors(arrays):

@@ -3,6 +3,7 @@
 import io
 import struct
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,22 @@ def test_the_process_ends_with_the_block(bert):
         process = node._process
         assert process.poll() is None
     assert process.poll() is not None
+
+
+def test_a_process_that_stays_is_ended(bert, tmp_path):
+    answer = r"{\"version\": \"1.0.0\"}"
+    text = f"""printf '\\024\\0\\0\\0\\0\\0\\0\\0'; printf "%s" "{answer}"; exec sleep 60"""
+    start = time.monotonic()
+    with node_in(script(tmp_path / "python", text), graphs.early(), Settings()) as node:
+        assert node.version == "1.0.0"
+    assert time.monotonic() - start < 30
+
+
+def test_packages_of_this_environment_are_not_those_of_another(bert, tmp_path, monkeypatch):
+    (tmp_path / "onnxruntime.py").write_text("raise SystemExit(9)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with node_in(HERE, bert[0], Settings()) as node:
+        assert node.run(graphs.sentences())
 
 
 # Messages

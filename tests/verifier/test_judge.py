@@ -8,6 +8,7 @@ import pytest
 from modelreg.errors import InputError, NotFoundError, VerificationError
 from modelreg.format.commitments import Tensor
 from modelreg.format.names import ReleaseId
+from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import FixedInput, TracePlan
 from modelreg_verifier.bench import Bench, bench_of, settings_like
 from modelreg_verifier.distance import Outcome
@@ -181,6 +182,13 @@ def test_receipt_of_another_chain_or_contract(world):
     for domain in (replace(DOMAIN, chain_id=1), replace(DOMAIN, contract=b"\x12" * 20)):
         found = verdict(world, subject={"domain": domain})
         assert ruled(found) == (Ruling.WITHHELD, Reason.RECEIPT)
+
+
+def test_receipt_that_a_stranger_signed(world):
+    opening = world.opening()
+    forged = Signer(b"\x02" * 32).sign(opening.receipt.receipt.digest(DOMAIN))
+    changed = replace(opening, receipt=replace(opening.receipt, signature=forged))
+    assert ruled(verdict(world, opening=changed)) == (Ruling.WITHHELD, Reason.RECEIPT)
 
 
 def test_receipt_other_than_the_one_drawn(world):
@@ -377,9 +385,12 @@ def test_wrong_datatype(world):
     assert ruled(found) == (Ruling.FAIL, Reason.DATATYPE)
 
 
-def test_bfloat16_words_are_no_integers(world):
-    wrong = Tensor("BF16", (2, 2), bytes(8))
-    assert ruled(verdict(world, world.trace.changed("last", wrong))) == (Ruling.FAIL, Reason.DATATYPE)
+def test_bfloat16_words_are_no_integers():
+    model = graphs.parsed("g (float[N, 2] x) => (uint16[N, 2] y) { a = Abs(x) \n y = Cast <to = 4> (a) }")
+    made = World(model, [["a"]], {"x": np.ones((1, 2), np.float32)})
+    assert verdict(made).ruling is Ruling.PASS
+    wrong = Tensor("BF16", (1, 2), made.trace.outputs["y"].data)
+    assert ruled(verdict(made, made.trace.changed("y", wrong))) == (Ruling.FAIL, Reason.DATATYPE)
 
 
 @pytest.mark.parametrize("dims", [(0, 2**62), (2**62, 0, 2**62)])
@@ -433,6 +444,41 @@ def test_a_segment_that_the_runtime_refuses_accuses_nobody(world):
     calibrations = [world.calibration([1e-6] * 4, runtime=other_runtime(world))]
     found = verdict(world, subject={"prepare": prepare, "calibrations": calibrations})
     assert ruled(found) == (Ruling.UNDECIDABLE, Reason.REFUSED)
+
+
+def test_overflow_after_a_doubtful_segment_is_for_another_auditor(world):
+    class Overflowing:
+        def __init__(self, replay):
+            self.segments, self._replay = replay.segments, replay
+
+        def run(self, number, start, inputs):
+            found = self._replay.run(number, start, inputs)
+            return {"next": np.full((2, 2), np.inf, np.float32)} if number == 2 else found
+
+    def prepare(plan, runtime):
+        made = bench_of(world.model, plan, settings_like(runtime))
+        return Bench(made.program, Overflowing(made.replay), made.runtime)
+
+    found = verdict(world, subject={"prepare": prepare})
+    assert ruled(found) == (Ruling.UNDECIDABLE, Reason.OVERFLOW)
+    found = verdict(world, nudged(world, "first", 15), subject={"prepare": prepare})
+    assert ruled(found) == (Ruling.INCONCLUSIVE, Reason.DISTANCE)
+    assert found.segment == 1
+
+
+def test_one_element_of_a_batch_cannot_hide_behind_another():
+    world = World(graphs.early(), [["kept"]], {"x": np.array([[1.0, 2.0], [1e4, 1e4]], np.float32)})
+    array = array_of(world.trace, "last")
+    array[0] *= np.float32(1.0001)
+    assert verdict(world, world.trace.changed("last", array)).ruling is Ruling.DISPUTE
+
+
+def test_one_step_of_a_quantized_tensor_is_no_other_integer():
+    made = World(graphs.quantized(), [["a"]], {"x": np.ones((1, 4), np.float32)})
+    steps = np.frombuffer(made.trace.cuts[0]["a"].data, np.uint8).reshape(1, 4).copy()
+    steps[0, 0] += 1
+    found = verdict(made, made.trace.changed("a", steps))
+    assert found.segments[0].outcome is Outcome.NEAR
 
 
 def test_changed_integers_of_a_rounded_output_fail():
