@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import blake3
 import numpy as np
 
 from modelreg.format.calibration import Calibration, Distance, Row
 from modelreg.format.commitments import Tensor, prove_cut
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain, Receipt, sign
-from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.bench import bench_of
@@ -93,8 +93,6 @@ class World:
         return Opening(signed, plan, runtime, inputs, SetOpening(made.output_salt, trace.outputs), cuts)
 
     def receipt(self, made, plan, runtime, fields):
-        import blake3
-
         values = {
             "schema": 1,
             "node": NODE.address,
@@ -139,6 +137,3 @@ def array_of(trace, name):
     """A copy of a tensor that a node committed to."""
     found = next(part[name] for part in (*trace.cuts, trace.outputs) if name in part)
     return np.frombuffer(found.data, np.float32).reshape(found.dims).copy()
-
-
-__all__ = ["DOMAIN", "NODE", "RELEASE", "RuntimeInfo", "World", "array_of", "early", "other_runtime"]
