@@ -148,9 +148,9 @@ def test_what_an_interpreter_prints_is_no_answer(bert, tmp_path):
     [
         ("exit 3", InputError),
         ("echo no such module >&2; exit 1", InputError),
-        ("cat >/dev/null & printf '%s' 12345678901234567890", FormatError),
-        (r"cat >/dev/null & printf '\002\0\0\0\0\0\0\0ab'", FormatError),
-        (r"cat >/dev/null & printf '\007\0\0\0\0\0\0\0ab'", FormatError),
+        ("printf '%s' 12345678901234567890; exec cat >/dev/null", FormatError),
+        (r"printf '\002\0\0\0\0\0\0\0ab'; exec cat >/dev/null", FormatError),
+        (r"printf '\007\0\0\0\0\0\0\0ab'; exec cat >/dev/null", FormatError),
         ("exec sleep 60", UnreachableError),
     ],
     ids=["ends", "says why", "too long", "no version", "cut off", "hangs"],
