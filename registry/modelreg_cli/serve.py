@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelreg.errors import InputError, NotFoundError
+from modelreg_cli.audit_blocks import plan_option, read_plans
 from modelreg_cli.password import password_file_option
 from modelreg_cli.serve_receipts import open_receipts, prune_receipts
 from modelreg_cli.session import Session, pass_session
@@ -68,6 +69,7 @@ _PRUNE_SECONDS = 3600.0
     type=click.Path(path_type=Path, dir_okay=False),
     help="Holds a token that shows openings; never the clients'.",
 )
+@plan_option("A plan by which its file is traced, as `calibrate` wrote it.")
 @pass_session
 def serve_command(
     session: Session,
@@ -86,6 +88,7 @@ def serve_command(
     password_file: Path | None,
     auditors: tuple[str, ...],
     operator_token_file: Path | None,
+    plans: tuple[Path, ...],
 ) -> None:
     """Answer inference requests with the releases REF, every byte of them verified, until interrupted.
 
@@ -94,9 +97,11 @@ def serve_command(
     is served no longer.
 
     Each answer carries a receipt that the home's key signed. They are kept below `receipts` in the home, and
-    handed out at /receipts, /batches and /openings.
+    handed out at /receipts, /batches and /openings. By a plan, receipts bind what the model computed on its
+    way too, so that an auditor can tell whether it is the release.
     """
     _require_extra()
+    from modelreg_verifier.plans import PlanTable
     from modelreg_verifier.serving.engine import limit_memory
     from modelreg_verifier.serving.limits import Limits
     from modelreg_verifier.serving.loader import Loader, Loading
@@ -111,6 +116,7 @@ def serve_command(
         allowed_hosts=allow_host,
         limits=Limits(queue=queue),
     )
+    table = PlanTable(read_plans(plans))
     limit_memory(memory * _MIB if memory else _half_of_memory())
     loading = Loading(
         home=session.root,
@@ -118,14 +124,16 @@ def serve_command(
         threads=threads or len(os.sched_getaffinity(0)),
         allow_yanked=allow_yanked,
         remark=session.output.remark,
+        plans=table,
     )
     with contextlib.ExitStack() as held:
         service = None
         if session.home.config.key is not None if receipts is None else receipts:
             operator = _token(operator_token_file) if operator_token_file else None
-            service = open_receipts(session, password_file, auditors, operator)
+            service = open_receipts(session, password_file, auditors, operator, table)
             held.callback(service.close)
         loader = Loader([parse_target(text) for text in targets], loading)
+        table.require_used({served.file for served in loader.models})
         server = InferenceServer(
             loader.models,
             settings,

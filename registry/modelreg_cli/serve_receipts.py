@@ -8,6 +8,7 @@ from modelreg.errors import InputError, ModelregError
 from modelreg_cli.session import Session
 
 if TYPE_CHECKING:
+    from modelreg_verifier.plans import PlanTable
     from modelreg_verifier.receipts.service import ReceiptService
 
 __all__ = ["open_receipts", "prune_receipts"]
@@ -16,7 +17,11 @@ _ADDRESS_DIGITS = 40
 
 
 def open_receipts(
-    session: Session, password_file: Path | None, auditors: Iterable[str], token: bytes | None
+    session: Session,
+    password_file: Path | None,
+    auditors: Iterable[str],
+    token: bytes | None,
+    plans: "PlanTable",
 ) -> "ReceiptService":
     """Open the journal of the home's key.
 
@@ -25,6 +30,7 @@ def open_receipts(
         password_file: holds the key's password.
         auditors: addresses that may see openings, as texts.
         token: the operator's own, for openings.
+        plans: by which files are served.
 
     Raises:
         InputError: the home has no key, or an address is none.
@@ -45,6 +51,7 @@ def open_receipts(
         Domain(home.config.chain.chain_id, load_artifact("ReceiptLog").address),
         auditors=allowed,
         token=token,
+        plans=plans.plan_of,
     )
 
 

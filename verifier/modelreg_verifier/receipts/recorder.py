@@ -20,7 +20,7 @@ from modelreg_verifier.receipts.kept import Kept, write_kept
 from modelreg_verifier.serving.protocol import Scalar
 from modelreg_verifier.serving.recorder import Addition, Inference
 
-__all__ = ["HEADER", "ReceiptRecorder", "bare_plan"]
+__all__ = ["HEADER", "Plans", "ReceiptRecorder", "bare_plan"]
 
 HEADER = "modelreg-receipt"
 _RECEIPT = "modelreg_receipt"
@@ -29,6 +29,7 @@ _NOBODY = bytes(20)
 _INLINE_BYTES = 256 << 10  # hashing less takes less time than asking another thread to
 
 Plans = Callable[[ReleaseId, str], TracePlan]
+"""The plan by which a file, given by its path, of a release runs."""
 
 
 def bare_plan(_release: ReleaseId, file: str) -> TracePlan:

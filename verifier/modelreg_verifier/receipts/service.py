@@ -15,7 +15,7 @@ from modelreg_verifier.receipts.access import Access
 from modelreg_verifier.receipts.assembly import Cuts
 from modelreg_verifier.receipts.journal import Journal
 from modelreg_verifier.receipts.pages import ReceiptPages
-from modelreg_verifier.receipts.recorder import ReceiptRecorder, bare_plan
+from modelreg_verifier.receipts.recorder import Plans, ReceiptRecorder, bare_plan
 from modelreg_verifier.receipts.records import Records
 from modelreg_verifier.receipts.segments import Retention
 from modelreg_verifier.serving.engine import Stop
@@ -39,6 +39,7 @@ class ReceiptService:
         domain: of the receipts.
         auditors: addresses, 20 bytes each, that may see openings.
         token: the operator's own, for openings; None for none.
+        plans: the plan by which a file of a release runs.
 
     Attributes:
         journal: signs.
@@ -56,6 +57,7 @@ class ReceiptService:
         *,
         auditors: frozenset[bytes] = frozenset(),
         token: bytes | None = None,
+        plans: Plans = bare_plan,
     ) -> None:
         self._retention = Retention()
         self._access = Access(domain, auditors, token, time.time)
@@ -65,7 +67,7 @@ class ReceiptService:
             self._records = Records(path)
             held.callback(self._records.close)
             self._held = held.pop_all()
-        self.recorder = ReceiptRecorder(self.journal, bare_plan)
+        self.recorder = ReceiptRecorder(self.journal, plans)
 
     def pages(self, models: ServedModels) -> dict[str, Page]:
         """What else the server answers; cuts that were not kept are computed by what `models` then serve."""

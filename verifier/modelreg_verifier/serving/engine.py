@@ -101,6 +101,7 @@ class Engine:
         external: what it keeps in other files.
         threads: those within one operator.
         cuts: names of outputs that are the tensors of the trace, and no outputs to the client.
+        outputs: those to the client nevertheless; none of the trace's unless it is given.
 
     Raises:
         InputError: the runtime cannot load it, data is missing, or a type is not of the protocol.
@@ -114,6 +115,7 @@ class Engine:
         *,
         threads: int,
         cuts: tuple[tuple[str, ...], ...] = (),
+        outputs: frozenset[str] = frozenset(),
     ) -> None:
         self.runtime = runtime_info(Settings(threads=threads))
         _require_all(model, external)
@@ -125,7 +127,7 @@ class Engine:
             self._session = ort.InferenceSession(model, options, providers=[_PROVIDER])
         except Exception as error:  # noqa: BLE001
             raise InputError("the runtime cannot load the model", found=str(error)[:_SHOWN]) from None
-        traced = {name for cut in cuts for name in cut}
+        traced = {name for cut in cuts for name in cut} - outputs
         self.inputs = tuple(map(_port, self._session.get_inputs()))
         self.outputs = tuple(_port(node) for node in self._session.get_outputs() if node.name not in traced)
         self._cuts = cuts

@@ -5,17 +5,20 @@ Specified in docs/spec/serve.md, section 1.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modelreg.errors import InputError, ModelregError
+from modelreg.format.names import ReleaseId
 from modelreg.home import Home
 from modelreg.ledger.view import View
-from modelreg_verifier.serving.copies import Source, resolve, verified_copy
+from modelreg_verifier.plans import PlanTable
+from modelreg_verifier.serving.copies import Source, VerifiedCopy, resolve, verified_copy
 from modelreg_verifier.serving.engine import Engine
 from modelreg_verifier.serving.models import Served, ServedModels
 from modelreg_verifier.serving.target import Target
+from modelreg_verifier.whole_model import whole_model
 
 __all__ = ["Loader", "Loading"]
 
@@ -35,6 +38,7 @@ class Loading:
         threads: those within one operator.
         allow_yanked: serve releases that were withdrawn.
         remark: told what happens, in words.
+        plans: by which files are traced; others run whole.
     """
 
     home: Path
@@ -42,6 +46,7 @@ class Loading:
     threads: int
     allow_yanked: bool = False
     remark: Callable[[str], None] = lambda _: None
+    plans: PlanTable = field(default_factory=PlanTable)
 
 
 class Loader:
@@ -111,7 +116,6 @@ class Loader:
     def _load(self, target: Target, source: Source) -> Served:
         copy = verified_copy(self._loading.home, source, self._loading.remark)
         file = copy.onnx_file(target.file)
-        raw, external = copy.model(file)
         release = source.release
         return Served(
             name=target.served_name(source.model),
@@ -120,5 +124,13 @@ class Loader:
             release=release.release_id,
             content_root=release.content_root,
             file=file,
-            engine=Engine(raw, external, threads=self._loading.threads),
+            engine=self._engine(release.release_id, file, copy),
         )
+
+    def _engine(self, release: ReleaseId, file: str, copy: VerifiedCopy) -> Engine:
+        threads, plans = self._loading.threads, self._loading.plans
+        raw, external = copy.model(file)
+        if not plans.has(file):
+            return Engine(raw, external, threads=threads)
+        traced = plans.trace(release, file, whole_model(raw, external))
+        return Engine(traced.raw, threads=threads, cuts=traced.cuts, outputs=traced.outputs)
