@@ -1,0 +1,86 @@
+"""What receipts are judged by: the releases that they name, verified, and replays of their plans."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from modelreg.errors import UnreachableError, VerificationError
+from modelreg.format.calibration import Calibration
+from modelreg.format.names import AtRelease, ReleaseId
+from modelreg.format.receipt import Domain
+from modelreg.format.runtime_info import RuntimeInfo
+from modelreg.format.trace_plan import TracePlan
+from modelreg.home import Home
+from modelreg.ledger.view import View
+from modelreg_verifier.bench import Bench, bench_of, settings_like
+from modelreg_verifier.judge import Subject
+from modelreg_verifier.release import read_release
+from modelreg_verifier.runtime import Settings
+from modelreg_verifier.serving.copies import Source, resolve, verified_copy
+from modelreg_verifier.serving.target import Target
+from modelreg_verifier.whole_model import whole_model
+
+__all__ = ["Trusted", "subjects"]
+
+# A node chooses the releases and plans that its receipts name: few of them are kept at a time.
+_RELEASES_KEPT, _BENCHES_KEPT = 16, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What an auditor relies on.
+
+    Args:
+        root: the home.
+        ledger: opens the ledger at its trusted head.
+        domain: of the receipts.
+        calibrations: those that it trusts.
+        remark: told what happens, in words.
+    """
+
+    root: Path
+    ledger: Callable[[], AbstractContextManager[View]]
+    domain: Domain
+    calibrations: Sequence[Calibration] = field(repr=False)
+    remark: Callable[[str], None] = lambda _: None
+
+
+def subjects(trusted: Trusted) -> Callable[[ReleaseId, bytes], Subject]:
+    """Makes what a receipt is judged by, given its release and digest; fetches what the home lacks.
+
+    The function that is returned raises NotFoundError for a release that is not on the ledger or cannot be
+    had, and VerificationError for one that is not what it should be.
+    """
+
+    @lru_cache(_RELEASES_KEPT)
+    def release_of(release: ReleaseId) -> tuple[Source, frozenset[str]]:
+        home = Home(trusted.root)
+        with trusted.ledger() as view:
+            source = resolve(home, view, Target(AtRelease(release), None), allow_yanked=True)
+        manifest = read_release(source.release, home.plaintext)
+        return source, frozenset(file.path for file in manifest.files)
+
+    @lru_cache(_BENCHES_KEPT)
+    def bench(release: ReleaseId, plan: TracePlan, settings: Settings) -> Bench:
+        return _bench(trusted, release_of(release)[0], plan, settings)
+
+    def subject(release: ReleaseId, digest: bytes) -> Subject:
+        def prepare(plan: TracePlan, runtime: RuntimeInfo) -> Bench:
+            return bench(release, plan, settings_like(runtime))
+
+        files = release_of(release)[1]
+        return Subject(trusted.domain, digest, release, files, trusted.calibrations, prepare)
+
+    return subject
+
+
+def _bench(trusted: Trusted, source: Source, plan: TracePlan, settings: Settings) -> Bench:
+    try:
+        copy = verified_copy(trusted.root, source, trusted.remark)
+        model = whole_model(*copy.model(copy.onnx_file(plan.file)))
+    except VerificationError as error:
+        # What is wrong with the auditor's own copy, or with its reading of it, is not the node's doing.
+        raise UnreachableError(f"cannot read {plan.file}", found=str(error)) from None
+    return bench_of(model, plan, settings)

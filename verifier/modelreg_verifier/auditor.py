@@ -1,0 +1,145 @@
+"""An audit of one anchored batch. Specified in docs/spec/audit.md. What it reads is handed in."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from modelreg.errors import ModelregError, UnreachableError, VerificationError
+from modelreg.format.batch import Batch, BatchTree
+from modelreg.format.names import ReleaseId
+from modelreg.format.receipt import Domain, SignedReceipt
+from modelreg.ledger.header import Header
+from modelreg_verifier.judge import Subject, judge
+from modelreg_verifier.receipts.opening import Opening
+from modelreg_verifier.report import Judged, Report
+from modelreg_verifier.runtime import Settings, runtime_info
+from modelreg_verifier.sampling import Sample, stratum_of
+from modelreg_verifier.verdict import Reason, Ruling, Verdict
+
+__all__ = ["Auditor", "Shown", "block_after", "shown_by"]
+
+_LINKED_MAX = 256
+_RELEASE_BYTES, _PLAN_BYTES = 32, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The receipts of a batch, in order of seq, by digest and stratum; they lead to the anchored root."""
+
+    digests: list[bytes] = field(repr=False)
+    strata: list[bytes] = field(repr=False)
+
+    def release(self, place: int) -> ReleaseId:
+        """The release that a receipt names, given by its place from 0."""
+        return ReleaseId(self.strata[place][:_RELEASE_BYTES])
+
+    def plan(self, place: int) -> bytes:
+        """The id of the plan that a receipt names."""
+        return self.strata[place][_RELEASE_BYTES : _RELEASE_BYTES + _PLAN_BYTES]
+
+
+def shown_by(receipts: Iterable[SignedReceipt], batch: Batch, domain: Domain) -> Shown:
+    """Check that a node shows what it anchored.
+
+    Args:
+        receipts: as they come; no more are taken than the batch has.
+        batch: as it is on the ledger.
+        domain: of the receipts.
+
+    Raises:
+        VerificationError: they do not lead to the root, or one stands at another's place.
+        UnreachableError: there are too few.
+    """
+    digests: list[bytes] = []
+    strata: list[bytes] = []
+    for signed in receipts:
+        receipt, place = signed.receipt, (batch.node, batch.epoch, batch.first + len(digests))
+        if (receipt.node, receipt.epoch, receipt.seq) != place:
+            raise VerificationError(
+                f"receipt {place[2]} of the batch",
+                expected=f"epoch {batch.epoch}, seq {place[2]} of 0x{batch.node.hex()}",
+                found=f"epoch {receipt.epoch}, seq {receipt.seq} of 0x{receipt.node.hex()}",
+            )
+        digests.append(receipt.digest(domain))
+        strata.append(stratum_of(receipt))
+        if len(digests) == batch.count:
+            break
+    if len(digests) != batch.count:
+        raise UnreachableError("the node withholds receipts", expected=batch.count, found=len(digests))
+    found = BatchTree(batch.node, batch.epoch, batch.first, digests).batch.root
+    if found != batch.root:
+        raise VerificationError(
+            "the receipts that the node shows are not those that it anchored",
+            expected=f"root 0x{batch.root.hex()}",
+            found=f"0x{found.hex()}",
+        )
+    return Shown(digests, strata)
+
+
+def block_after(number: int, head: Header, header: Callable[[int], Header]) -> Header:
+    """The header of the block after `number`, linked to a trusted head if that is at most 256 blocks above.
+
+    Raises:
+        UnreachableError: there is no such block yet.
+        VerificationError: the headers are not of one chain, or not of the head's.
+    """
+    if number >= head.number:
+        raise UnreachableError(
+            f"no block after block {number} yet, so no sample can be drawn",
+            hint="wait for the next block; on an embedded chain each transaction makes one",
+        )
+    before, found = header(number), header(number + 1)
+    links = [before, found]
+    if head.number - found.number <= _LINKED_MAX:
+        links += [header(above) for above in range(found.number + 1, head.number + 1)]
+    broken = any(upper.parent_hash != lower.hash for lower, upper in pairwise(links))
+    if broken or (links[-1].number == head.number and links[-1].hash != head.hash):
+        raise VerificationError(
+            f"block {found.number} is not on the chain of block {head.number}",
+            hint="the RPC lies, or the chain reorganised: try again",
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """Judges a sample.
+
+    Args:
+        ask: gets the whole opening of a receipt, given by its digest, or raises ModelregError.
+        subject: what a receipt is judged by, given its release and digest, or raises ModelregError.
+        tell: told how many receipts are judged.
+    """
+
+    ask: Callable[[bytes], Opening]
+    subject: Callable[[ReleaseId, bytes], Subject]
+    tell: Callable[[int], None] = lambda _: None
+
+    def audit(self, batch: Batch, shown: Shown, seed: bytes, sample: Sample, false: int) -> Report:
+        """Ask for the openings of a sample, and judge each.
+
+        Args:
+            batch: as it is on the ledger.
+            shown: its receipts.
+            seed: of the sample.
+            sample: the places that were drawn.
+            false: how many false receipts of the batch the probability is stated for.
+        """
+        judged = []
+        for place in sample.places:
+            verdict = self._judge(shown.release(place), shown.digests[place])
+            judged.append(Judged(batch.first + place, shown.digests[place], verdict))
+            self.tell(len(judged))
+        runtime = runtime_info(Settings())
+        return Report(batch, seed, runtime, len(sample.drawn), tuple(judged), false)
+
+    def _judge(self, release: ReleaseId, digest: bytes) -> Verdict:
+        try:
+            opening = self.ask(digest)
+        except ModelregError as error:
+            return Verdict(Ruling.WITHHELD, Reason.PART, str(error)[:400])
+        try:
+            subject = self.subject(release, digest)
+        except ModelregError as error:
+            return Verdict(Ruling.UNDECIDABLE, Reason.REFUSED, str(error)[:400])
+        return judge(opening, subject)

@@ -1,0 +1,145 @@
+"""What a node answers over HTTP about its receipts. Follows docs/spec/openings.md, section 6.
+
+The node is not trusted: sizes and times have limits, redirects are not followed, and nothing is decompressed.
+"""
+
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
+from tempfile import SpooledTemporaryFile
+from threading import Timer
+from typing import BinaryIO, cast
+from urllib.parse import urlsplit
+
+from modelreg.errors import FormatError, InputError, NotFoundError, UnreachableError
+from modelreg.format.receipt import SIGNED_BYTES, SignedReceipt
+from modelreg_verifier.receipts.access import HEADER
+from modelreg_verifier.receipts.opening import BYTES_MAX, Opening, read_opening
+from modelreg_verifier.receipts.pages import PAGE_MAX
+
+__all__ = ["NodeClient"]
+
+_SILENCE_SECONDS = 20.0
+_HEADER_BYTES_MAX = 4 << 20
+_STEP = 256 << 10
+_IN_MEMORY = 16 << 20
+_OK = 200
+_GONE = (404, 410)
+
+
+class NodeClient:
+    """A node at a URL.
+
+    Args:
+        url: where it serves; the paths of the specification are put behind it.
+        seconds: the most that one answer may take in all.
+        opening_bytes: the largest opening that is read.
+
+    Raises:
+        InputError: a URL of another form.
+    """
+
+    def __init__(self, url: str, *, seconds: float = 600.0, opening_bytes: int = BYTES_MAX) -> None:
+        try:
+            parts = urlsplit(url)
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            parts = urlsplit("")
+            self._host, self._port = "", None
+        if parts.scheme not in ("http", "https") or not self._host or parts.query or not url.isascii():
+            raise InputError("not a node", expected="http://HOST:PORT or https://…", found=ascii(url)[:90])
+        self._base, self._safe = parts.path.rstrip("/"), parts.scheme == "https"
+        self._seconds, self._opening_bytes = seconds, opening_bytes
+
+    def receipts(self, epoch: int, first: int, count: int) -> Iterator[SignedReceipt]:
+        """The receipts from seq `first` on, as the node gives them; nothing of them is checked.
+
+        Raises:
+            UnreachableError: no answer, or fewer receipts than `count`.
+            FormatError: an answer of another form.
+        """
+        end = first + count
+        while first < end:
+            wanted = min(PAGE_MAX, end - first)
+            path = f"/receipts?epoch={epoch}&first={first}&count={wanted}"
+            with self._get(path, {}, wanted * SIGNED_BYTES) as file:
+                raw = file.read()
+            if not raw or len(raw) % SIGNED_BYTES:
+                raise FormatError(
+                    "receipts of the node", expected=f"{SIGNED_BYTES} bytes each", found=len(raw)
+                )
+            for at in range(0, len(raw), SIGNED_BYTES):
+                yield SignedReceipt.from_bytes(raw[at : at + SIGNED_BYTES])
+            first += len(raw) // SIGNED_BYTES
+
+    def opening(self, digest: bytes, request: str) -> Opening:
+        """The whole opening of a receipt.
+
+        Args:
+            digest: the receipt's, 32 bytes.
+            request: the header that asks for it, as `sign_request` makes it.
+
+        Raises:
+            NotFoundError: the node has none.
+            UnreachableError: no answer in time, or a refusal.
+            FormatError: an answer that is no opening.
+        """
+        path, most = f"/openings/0x{digest.hex()}", self._opening_bytes
+        with self._get(path, {HEADER: request}, most + _HEADER_BYTES_MAX) as file:
+            return read_opening(file, max_bytes=most)
+
+    @contextmanager
+    def _get(self, path: str, headers: Mapping[str, str], most: int) -> Iterator[BinaryIO]:
+        kind = HTTPSConnection if self._safe else HTTPConnection
+        connection = kind(self._host, self._port, timeout=_SILENCE_SECONDS)
+        with SpooledTemporaryFile(_IN_MEMORY) as kept:
+            file = cast("BinaryIO", kept)
+            try:
+                connection.connect()
+                with _deadline(connection.sock, self._seconds):
+                    headers = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
+                    connection.request("GET", self._base + path, headers=headers)
+                    _take(connection.getresponse(), file, most, self._seconds)
+            except (OSError, HTTPException) as error:
+                found = str(error)[:200] or type(error).__name__
+                raise UnreachableError(f"no answer from {self._host}", found=ascii(found)) from None
+            finally:
+                connection.close()
+            file.seek(0)
+            yield file
+
+
+@contextmanager
+def _deadline(connected: socket.socket, seconds: float) -> Iterator[None]:
+    """End a connection after so long, whoever waits for it: a timeout begins anew with each byte."""
+
+    def stop() -> None:
+        with suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _take(answer: HTTPResponse, file: BinaryIO, most: int, seconds: float) -> None:
+    """Write the body to a file. Raises as `NodeClient.opening`, and what the connection raises."""
+    end = time.monotonic() + seconds
+    if answer.status != _OK:
+        kind = NotFoundError if answer.status in _GONE else UnreachableError
+        reason = ascii(answer.read(2048).decode("utf-8", "replace"))[:200]
+        raise kind(f"the node answers with status {answer.status}", found=reason)
+    size = 0
+    while piece := answer.read(_STEP):
+        size += len(piece)
+        if size > most:
+            raise FormatError("answer of the node", expected=f"at most {most} bytes", found="more")
+        file.write(piece)
+    if time.monotonic() >= end or answer.length:
+        raise IncompleteRead(b"", answer.length)
