@@ -473,6 +473,20 @@ def test_receipts_stay_until_nobody_can_challenge_them(tmp_path, path, records, 
         assert found.holds(opened.epoch, 8)
 
 
+def test_a_failed_write_after_all_was_pruned_signs_nothing_twice(tmp_path, path, records):
+    with journal(tmp_path) as opened:
+        appended(opened, 3)
+        found = records(path)
+        anchored = batch_of(found, 3)
+        found.add_batch(anchored)
+        found.note_anchor(Anchored(anchored, 0, 7, int(NOW)))
+        assert found.prune(NOW + KEEP_SECONDS + 1, Retention()) == 2
+        opened._next = None
+        [signed] = appended(opened, 1)
+        assert signed.receipt.seq == 3
+        assert signed.receipt.prev_receipt != bytes(32)
+
+
 def test_tensors_lost_with_the_power(tmp_path, path, records):
     with journal(tmp_path) as opened:
         [signed] = appended(opened, 1, size=100)

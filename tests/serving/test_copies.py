@@ -113,6 +113,17 @@ def test_the_runtime_opens_no_file(tmp_path, monkeypatch):
             Engine(raw, threads=1)
 
 
+def test_external_data_of_a_type_that_the_runtime_lacks(tmp_path):
+    unused = outside("w", np.ones((4, 3), "c8"), "data.bin")
+    node = helper.make_node("Identity", ["x"], ["y"])
+    raw = graphs.serialized(
+        [node], [graphs.port("x", "FP32", [1])], [graphs.port("y", "FP32", [1])], [unused]
+    )
+    copy = copied(tmp_path, {"model.onnx": raw, "data.bin": bytes(96)})
+    with pytest.raises(InputError, match="cannot load the model"):
+        Engine(*copy.model("model.onnx"), threads=1)
+
+
 def test_external_data_in_a_sub_graph_is_refused(tmp_path):
     raw = branching(outside("w", graphs.WEIGHTS, "data.bin"))
     copy = copied(tmp_path, {"model.onnx": raw, "data.bin": graphs.WEIGHTS.tobytes()})

@@ -42,6 +42,11 @@ def test_binary_is_cut_without_copies():
     assert all(isinstance(tensor.data, memoryview) for tensor in found.inputs.values())
 
 
+def test_no_elements_in_more_space_than_there_is():
+    with pytest.raises(FormatError, match="dims"):
+        to_array(Tensor("FP32", (0, 1 << 62, 1 << 62), b""))
+
+
 def test_json_and_binary_mix():
     found = parse(request(FP32 | {"data": [1, 2]}, binary(8, name="y")), struct.pack("<2f", 3, 4))
     assert to_array(found.inputs["x"]).tolist() == [1, 2]

@@ -16,8 +16,8 @@ from modelreg_verifier.receipts.segments import Place, Retention, read_segment, 
 
 __all__ = ["KEEP_SECONDS", "Anchored", "Record", "Records", "segments_of"]
 
-KEEP_SECONDS = 11 * 86_400
-"""How long receipts outlive their anchor: 7 days for challenges, 3 to answer the last, and one more."""
+KEEP_SECONDS = 14 * 86_400
+"""How long receipts outlive their anchor: 13 days in which a policy can judge them, and one more."""
 
 _SLICE = 2000
 
@@ -182,7 +182,11 @@ class Records:
         return removed
 
     def _remove(self, epoch: int, seqs: range) -> int:
-        statement = "DELETE FROM receipt WHERE epoch = ? AND seq >= ? AND seq < ?"
+        """Remove receipts, but for the newest: the node that signs reads in it where its epoch goes on."""
+        statement = (
+            "DELETE FROM receipt WHERE epoch = ?1 AND seq >= ?2 AND seq < ?3"
+            " AND seq < (SELECT max(seq) FROM receipt WHERE epoch = ?1)"
+        )
         with self._lock, writing(self._connection, self.path):
             return self._connection.execute(statement, (epoch, seqs.start, seqs.stop)).rowcount
 

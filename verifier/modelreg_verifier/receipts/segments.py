@@ -38,7 +38,7 @@ class Retention:
 
     bytes_max: int = 8 << 30
     segment_bytes: int = 64 << 20
-    seconds_max: int = 10 * 86_400
+    seconds_max: int = 15 * 86_400
 
 
 class SegmentWriter:

@@ -47,14 +47,22 @@ def to_array(tensor: Tensor) -> npt.NDArray[Any]:
     """The tensor in its shape: a view of its bytes, BF16 as the 16-bit words; BYTES as an array of str.
 
     Raises:
-        FormatError: an element of BYTES is not UTF-8.
+        FormatError: an element of BYTES is not UTF-8, or numpy has no such shape.
     """
     if tensor.datatype == "BYTES":
         flat = np.empty(math.prod(tensor.dims), dtype=object)
         flat[:] = strings(tensor)
-        return flat.reshape(tensor.dims)
-    array = np.frombuffer(tensor.data, dtype=_DTYPES[tensor.datatype]).reshape(tensor.dims)
+        return _shaped(flat, tensor.dims)
+    array = _shaped(np.frombuffer(tensor.data, dtype=_DTYPES[tensor.datatype]), tensor.dims)
     return array if array.flags.aligned else array.copy()  # the runtime reads whole words
+
+
+def _shaped(flat: npt.NDArray[Any], dims: tuple[int, ...]) -> npt.NDArray[Any]:
+    try:
+        return flat.reshape(dims)
+    except ValueError:
+        # A dim of 0 lets the others be as large as they like.
+        raise FormatError("tensor dims", expected="dims that fit into memory", found=dims) from None
 
 
 def from_array(datatype: str, array: npt.NDArray[Any]) -> Tensor:

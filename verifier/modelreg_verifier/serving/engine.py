@@ -119,11 +119,11 @@ class Engine:
     ) -> None:
         self.runtime = runtime_info(Settings(threads=threads))
         _require_all(model, external)
-        self._values = [_value(item.array, item.type) for item in external]
         options = _options(threads)
-        if external:
-            options.add_external_initializers([item.name for item in external], self._values)
         try:
+            self._values = [_value(item.array, item.type) for item in external]
+            if external:
+                options.add_external_initializers([item.name for item in external], self._values)
             self._session = ort.InferenceSession(model, options, providers=[_PROVIDER])
         except Exception as error:  # noqa: BLE001
             raise InputError("the runtime cannot load the model", found=str(error)[:_SHOWN]) from None
