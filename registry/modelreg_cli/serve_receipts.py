@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelreg.errors import InputError, ModelregError
+from modelreg.errors import InputError, ModelregError, NotFoundError
+from modelreg_cli.receipt_log import receipt_log
 from modelreg_cli.session import Session
 
 if TYPE_CHECKING:
@@ -52,7 +53,18 @@ def open_receipts(
         auditors=allowed,
         token=token,
         plans=plans.plan_of,
+        anchored_epoch=_anchored_epoch(session),
     )
+
+
+def _anchored_epoch(session: Session) -> int | None:
+    """The epoch in which this node last anchored: a home made anew for the key must go on behind it."""
+    try:
+        with receipt_log(session) as log:
+            node = log.node(session.home.key)
+    except NotFoundError:
+        return None  # the chain has no receipt log
+    return node.epoch if node and node.batches else None
 
 
 def prune_receipts(

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,10 @@ from modelreg.errors import ConflictError
 from modelreg.format.signature import Signer
 from modelreg.keys import KeyStore
 from modelreg.ledger.receipt_log_evidence import receipt_domain
+from modelreg_cli.output import Output
+from modelreg_cli.serve_receipts import open_receipts
+from modelreg_cli.session import Session
+from modelreg_verifier.plans import PlanTable
 from modelreg_verifier.receipts.journal import Journal
 from modelreg_verifier.receipts.records import Records
 from modelreg_verifier.receipts.service import journal_of
@@ -207,6 +212,16 @@ def test_an_old_copy_of_the_journal_is_noticed(node):
     shutil.rmtree(path.parent)
     sign(node, 1, clock=lambda: 999.0)
     assert "old copy" in refused(node, "anchor", code=5)
+
+
+def test_a_new_journal_goes_on_behind_what_the_ledger_has(node):
+    """The key served with a clock that ran ahead, and its journal is gone."""
+    path, ahead = sign(node, 1, clock=lambda: time.time() + 86_400)
+    done(node, "anchor")
+    shutil.rmtree(path.parent)
+    session = Session(node, Output(json_mode=True, quiet=True))
+    with closing(open_receipts(session, None, (), None, PlanTable())) as service:
+        assert service.journal.epoch == ahead + 1
 
 
 def test_refuses_to_anchor(home):

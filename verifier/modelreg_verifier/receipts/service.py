@@ -40,6 +40,7 @@ class ReceiptService:
         auditors: addresses, 20 bytes each, that may see openings.
         token: the operator's own, for openings; None for none.
         plans: the plan by which a file of a release runs.
+        anchored_epoch: the last that the ledger has of this node, if it was asked.
 
     Attributes:
         journal: signs.
@@ -58,11 +59,14 @@ class ReceiptService:
         auditors: frozenset[bytes] = frozenset(),
         token: bytes | None = None,
         plans: Plans = bare_plan,
+        anchored_epoch: int | None = None,
     ) -> None:
         self._retention = Retention()
         self._access = Access(domain, auditors, token, time.time)
         with ExitStack() as held:
-            self.journal = Journal(path, signer, domain, retention=self._retention)
+            self.journal = Journal(
+                path, signer, domain, anchored_epoch=anchored_epoch, retention=self._retention
+            )
             held.callback(self.journal.close)
             self._records = Records(path)
             held.callback(self._records.close)
