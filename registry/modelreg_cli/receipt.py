@@ -64,7 +64,10 @@ def verify_command(
     receipt must be the answer to your own request; without them it is a receipt of somebody, for something.
     """
     expected = _Expected(
-        _hex("--node", node, 20), _hex("--request-id", request_id, 32), _hex("--client", client, 20)
+        _hex("--node", node, 20),
+        _hex("--request-id", request_id, 32),
+        # Of a request without an address the receipt has none: with another's, only that one could challenge it.
+        _hex("--client", client, 20) or (bytes(20) if request_id else None),
     )
     domain = _own_domain(session)
     signed = _parse(_read(file), domain)

@@ -325,6 +325,7 @@ def file(released, tmp_path):
         (("--node", "0x" + "11" * 20), "node"),
         (("--request-id", "0x" + "11" * 32), "request_id"),
         (("--client", "0x" + "11" * 20), "client"),
+        (("--request-id", REQUEST_ID), "client"),
         (("--release", f"{MODEL}@1.1.0"), "release"),
     ],
 )
