@@ -66,7 +66,7 @@ def verify_command(
     expected = _Expected(
         _hex("--node", node, 20),
         _hex("--request-id", request_id, 32),
-        # A request without an address gets a receipt without: another's could be challenged by that one alone.
+        # A request without an address gets a receipt without: only its client could challenge another.
         _hex("--client", client, 20) or (bytes(20) if request_id else None),
     )
     domain = _own_domain(session)
