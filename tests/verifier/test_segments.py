@@ -56,6 +56,21 @@ def test_a_plan_without_cuts_is_one_segment():
     assert (part.starts, part.ends) == ((), ("first", "last", "x2"))
 
 
+def test_an_output_that_no_input_changes_is_replayed_too():
+    program = Program.of(
+        graphs.parsed(
+            "constant (float[N] x) => (float[N] y, float[1] z) <float[1] one = {1.0}> {"
+            " y = Add(x, one) z = Identity(one) }"
+        )
+    )
+    replay, inputs = Replay(program, [], Settings("all")), {"x": X["x"][0]}
+    honest = Session(program.model, Settings("all")).run(inputs)
+    assert replay.segments[0].ends == ("y", "z")
+    assert [row.outcome for row in judged(replay, honest, inputs)] == [Outcome.EQUAL]
+    [forged] = judged(replay, honest | {"z": honest["z"] + 98}, inputs)
+    assert forged.distance > 0.5
+
+
 def test_an_invalid_plan_has_no_segments():
     with pytest.raises(VerificationError):
         segments(Program.of(graphs.early()), [["first"]])

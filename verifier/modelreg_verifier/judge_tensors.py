@@ -104,9 +104,9 @@ def _array(name: str, tensor: Tensor) -> NDArray[Any]:
     try:
         array = to_array(tensor)
     except FormatError as error:
+        if 0 in tensor.dims:  # no element, and other dims of a size that no machine has
+            raise StopError(Ruling.FAIL, Reason.SHAPE, f"{name!a} has dims {list(tensor.dims)}") from None
         raise StopError(Ruling.UNDECIDABLE, Reason.REFUSED, f"{name!a}: {error}") from None
-    except ValueError:  # no element, and other dims of a size that no machine has
-        raise StopError(Ruling.FAIL, Reason.SHAPE, f"{name!a} has dims {list(tensor.dims)}") from None
     return array.view(_bfloat16()) if tensor.datatype == "BF16" else array
 
 

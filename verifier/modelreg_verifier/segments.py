@@ -44,7 +44,7 @@ def segments(program: Program, cuts: Sequence[Sequence[str]]) -> tuple[Segment, 
         first, last = places[number], places[number + 1]
         made = [name for name in program.outputs if first < program.maker.get(name, -1) <= last]
         fresh = stops[number + 1] - stops[number]
-        ends = sorted(fresh.union(name for name in made if name in program.varying))
+        ends = sorted(fresh.union(made))
         parts.append(_segment(program, stops[number], tuple(ends)))
     return tuple(parts)
 
