@@ -246,6 +246,23 @@ def test_readonly_writes_nothing(root):
     assert snapshot(root) == before
 
 
+def test_an_interrupt_right_after_a_file_was_made_leaves_nothing(root, monkeypatch):
+    store, real = LocalStore(root), os.open
+
+    def interrupted(path, flags, *arguments, **options):
+        descriptor = real(path, flags, *arguments, **options)
+        if flags & os.O_EXCL:
+            os.close(descriptor)
+            raise KeyboardInterrupt
+        return descriptor
+
+    monkeypatch.setattr(staging.os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.put_many([(CID, BLOCK)])
+    monkeypatch.undo()
+    assert list((root / "blocks" / "tmp").iterdir()) == []
+
+
 def test_readonly_finds_no_store(tmp_path):
     with pytest.raises(NotFoundError, match="no block store"):
         LocalStore(tmp_path / "absent", readonly=True)

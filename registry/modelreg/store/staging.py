@@ -50,6 +50,7 @@ class Staging:
     def __init__(self, blocks: Path) -> None:
         self._blocks = blocks
         self._temporary = os.open(blocks / TEMPORARY, _DIRECTORY_FLAGS)
+        self._prefix = f"{os.getpid()}-{secrets.token_hex(8)}-"
         self._waiting: dict[Cid, tuple[str, int]] = {}
         self._shards: set[str] = set()
 
@@ -58,7 +59,7 @@ class Staging:
 
     def add(self, cid: Cid, block: bytes) -> None:
         """Take a block; it is not yet durable, nor under its name."""
-        temporary = f"{os.getpid()}-{secrets.token_hex(8)}"
+        temporary = f"{self._prefix}{secrets.token_hex(8)}"
         descriptor = os.open(temporary, _NEW_FLAGS, 0o666, dir_fd=self._temporary)
         self._waiting[cid] = temporary, descriptor
         write_all(descriptor, block)
@@ -78,12 +79,15 @@ class Staging:
         self._shards.clear()
 
     def close(self) -> None:
-        """Drop what is not under its name; a file that cannot be removed now waits for the next open."""
-        for temporary, descriptor in self._waiting.values():
+        """Drop what is not under its name; files that cannot be removed now wait for the next open."""
+        for _, descriptor in self._waiting.values():
             os.close(descriptor)
-            with suppress(OSError):
-                os.unlink(temporary, dir_fd=self._temporary)
         self._waiting.clear()
+        # By their names: an interrupt can come between making a file and noting it.
+        with suppress(OSError), os.scandir(self._temporary) as entries:
+            for entry in entries:
+                if entry.name.startswith(self._prefix):
+                    os.unlink(entry.name, dir_fd=self._temporary)
         os.close(self._temporary)
 
     def _flush(self) -> None:
