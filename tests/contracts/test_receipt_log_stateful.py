@@ -237,7 +237,7 @@ def test_random_histories():
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_many_long_random_histories():
-    run_state_machine_as_test(Histories, settings=settings(max_examples=150, stateful_step_count=80, **QUIET))
+    run_state_machine_as_test(Histories, settings=settings(max_examples=60, stateful_step_count=60, **QUIET))
 
 
 def test_the_delays_leave_no_gap():
