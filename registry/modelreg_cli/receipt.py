@@ -137,10 +137,9 @@ def _check_release(session: Session, receipt: "Receipt", reference: "Reference |
 
 
 def _own_domain(session: Session) -> "Domain":
-    from modelreg.format.receipt import Domain
-    from modelreg.ledger.artifact import load_artifact
+    from modelreg.ledger.receipt_log_evidence import receipt_domain
 
-    return Domain(session.home.config.chain.chain_id, load_artifact("ReceiptLog").address)
+    return receipt_domain(session.home.config.chain.chain_id)
 
 
 def _read(file: Path) -> bytes:

@@ -37,10 +37,9 @@ def open_receipts(
         InputError: the home has no key, or an address is none.
         ConflictError: another process signs with this key.
     """
-    from modelreg.format.receipt import Domain
     from modelreg.format.signature import Signer
     from modelreg.keys import KeyStore
-    from modelreg.ledger.artifact import load_artifact
+    from modelreg.ledger.receipt_log_evidence import receipt_domain
     from modelreg_verifier.receipts.service import ReceiptService, journal_of
 
     home = session.home
@@ -49,7 +48,7 @@ def open_receipts(
     return ReceiptService(
         journal_of(home.root, home.key),
         Signer(bytes(account.key)),
-        Domain(home.config.chain.chain_id, load_artifact("ReceiptLog").address),
+        receipt_domain(home.config.chain.chain_id),
         auditors=allowed,
         token=token,
         plans=plans.plan_of,
