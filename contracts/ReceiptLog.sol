@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {ReleaseId} from "./interfaces/IModelRegistry.sol";
 import {IReceiptLog, PolicyId, ReceiptId} from "./interfaces/IReceiptLog.sol";
 import {AuditPolicies} from "./libraries/AuditPolicies.sol";
 import {BatchProof} from "./libraries/BatchProof.sol";
@@ -14,6 +15,8 @@ contract ReceiptLog is AuditPolicies {
 
     uint16 private constant SCHEMA = 1;
     uint256 private constant MAX_COUNT = 1 << 20;
+    /// Beyond what readers of JSON keep exact.
+    uint256 private constant NUMBER_END = 1 << 53;
     uint256 private constant DEPOSIT = 0.01 ether;
     uint256 private constant CHALLENGE_WINDOW = 7 days;
     uint40 private constant RESPONSE_TIME = 3 days;
@@ -22,6 +25,7 @@ contract ReceiptLog is AuditPolicies {
     mapping(ReceiptId => Challenge) private _challenges;
     mapping(PolicyId => mapping(ReceiptId => uint256 amount)) private _charged;
     mapping(bytes32 commitment => uint256 blockNumber) private _announced;
+    mapping(ReleaseId => mapping(address account => bytes32[])) private _attachments;
 
     // Anchoring
 
@@ -32,6 +36,7 @@ contract ReceiptLog is AuditPolicies {
         returns (uint64 index)
     {
         if (count == 0 || count > MAX_COUNT) revert BadCount(count);
+        if (epoch >= NUMBER_END || uint256(first) + count > NUMBER_END) revert NumberTooLarge();
         if (root == 0) revert ZeroRoot();
         Node storage node = _nodes[msg.sender];
         (uint64 atEpoch, uint64 atSeq) = (node.epoch, node.nextSeq);
@@ -93,17 +98,13 @@ contract ReceiptLog is AuditPolicies {
         payable
         returns (ReceiptId id)
     {
-        if (msg.value != DEPOSIT) revert WrongDeposit(msg.value, DEPOSIT);
+        _requireDeposit();
         id = _requireSigned(receipt, signature);
-        _requireHolds(receipt, batch);
+        _requireHolds(receipt.node, batch, receipt.epoch, receipt.seq);
         _requireUntil(batch.anchoredAt + CHALLENGE_WINDOW);
         bool free = receipt.client == address(0) || receipt.client == msg.sender;
         if (!free) _requireAuditor(_requireJurisdiction(policy, receipt, batch), msg.sender, 0);
-        if (_challenges[id].state != ChallengeState.None) revert AlreadyChallenged(id);
-        uint40 deadline = uint40(block.timestamp) + RESPONSE_TIME;
-        _challenges[id] = Challenge(msg.sender, deadline, ChallengeState.Open);
-        ++_nodes[receipt.node].openChallenges;
-        emit Challenged(receipt.node, id, msg.sender, deadline);
+        emit Challenged(receipt.node, id, msg.sender, _openChallenge(id, receipt.node));
     }
 
     /// @inheritdoc IReceiptLog
@@ -113,27 +114,56 @@ contract ReceiptLog is AuditPolicies {
         Batch calldata batch,
         bytes32[] calldata proof
     ) external {
-        (ReceiptId id, Challenge storage open) = _openChallenge(receipt);
-        _requireUntil(open.deadline);
+        ReceiptId id = receipt.digest();
+        Challenge storage open = _requireAnswerable(id);
         _requireIncluded(receipt, batch, id, proof);
         bytes32 input = keccak256(abi.encodePacked(bytes1(0x07), opening.inputSalt, opening.inputValues));
         bytes32 output = keccak256(abi.encodePacked(bytes1(0x08), opening.outputSalt, opening.outputValues));
         if (input != receipt.inputCommit || output != receipt.outputCommit) revert BadOpening();
-        open.state = ChallengeState.Answered;
-        --_nodes[receipt.node].openChallenges;
-        _credit(receipt.node, DEPOSIT);
+        _close(open, receipt.node, ChallengeState.Answered, receipt.node);
         emit Answered(receipt.node, id, opening);
     }
 
     /// @inheritdoc IReceiptLog
     function slashTimeout(Receipt calldata receipt) external {
-        (ReceiptId id, Challenge storage open) = _openChallenge(receipt);
-        if (block.timestamp <= open.deadline) revert TooEarly(uint256(open.deadline) + 1);
-        open.state = ChallengeState.Missed;
-        --_nodes[receipt.node].openChallenges;
-        _credit(open.challenger, DEPOSIT);
+        ReceiptId id = receipt.digest();
+        Challenge storage open = _requireOverdue(id);
         emit Missed(receipt.node, id);
-        _slash(receipt.node, type(uint256).max, open.challenger);
+        _slashOverdue(open, receipt.node);
+    }
+
+    /// @inheritdoc IReceiptLog
+    function challengePlace(address node, Batch calldata batch, uint64 seq)
+        external
+        payable
+        returns (ReceiptId place)
+    {
+        _requireDeposit();
+        _requireHolds(node, batch, batch.epoch, seq);
+        _requireUntil(batch.anchoredAt + CHALLENGE_WINDOW);
+        place = _placeOf(node, batch.index, seq);
+        emit PlaceChallenged(node, batch.index, seq, msg.sender, _openChallenge(place, node));
+    }
+
+    /// @inheritdoc IReceiptLog
+    function respondPlace(
+        Receipt calldata receipt,
+        bytes calldata signature,
+        Batch calldata batch,
+        bytes32[] calldata proof
+    ) external {
+        Challenge storage open = _requireAnswerable(_placeOf(receipt.node, batch.index, receipt.seq));
+        ReceiptId id = _requireSigned(receipt, signature);
+        _requireIncluded(receipt, batch, id, proof);
+        _close(open, receipt.node, ChallengeState.Answered, receipt.node);
+        emit PlaceAnswered(receipt.node, id, batch.index, receipt, signature);
+    }
+
+    /// @inheritdoc IReceiptLog
+    function slashPlaceTimeout(address node, uint64 index, uint64 seq) external {
+        Challenge storage open = _requireOverdue(_placeOf(node, index, seq));
+        emit PlaceMissed(node, index, seq);
+        _slashOverdue(open, node);
     }
 
     // Verdicts
@@ -161,7 +191,22 @@ contract ReceiptLog is AuditPolicies {
         _slash(receipt.node, penalty - charged, address(0));
     }
 
+    // What auditors publish
+
+    /// @inheritdoc IReceiptLog
+    function attach(ReleaseId release, bytes32 digest) external {
+        REGISTRY.getRelease(release);
+        if (digest == 0) revert ZeroDigest();
+        _attachments[release][msg.sender].push(digest);
+        emit Attached(release, msg.sender, digest);
+    }
+
     // Views
+
+    /// @inheritdoc IReceiptLog
+    function attachments(ReleaseId release, address account) external view returns (bytes32[] memory) {
+        return _attachments[release][account];
+    }
 
     /// @inheritdoc IReceiptLog
     function batchHash(address node, uint64 index) external view returns (bytes32) {
@@ -169,8 +214,8 @@ contract ReceiptLog is AuditPolicies {
     }
 
     /// @inheritdoc IReceiptLog
-    function getChallenge(ReceiptId receipt) external view returns (Challenge memory) {
-        return _challenges[receipt];
+    function getChallenge(ReceiptId id) external view returns (Challenge memory) {
+        return _challenges[id];
     }
 
     /// @inheritdoc IReceiptLog
@@ -219,6 +264,10 @@ contract ReceiptLog is AuditPolicies {
 
     // Checks
 
+    function _requireDeposit() private view {
+        if (msg.value != DEPOSIT) revert WrongDeposit(msg.value, DEPOSIT);
+    }
+
     function _requireSigned(Receipt calldata receipt, bytes calldata signature) private view returns (ReceiptId id) {
         if (receipt.schema != SCHEMA) revert BadSchema(receipt.schema);
         id = receipt.digest();
@@ -230,10 +279,10 @@ contract ReceiptLog is AuditPolicies {
         return _batches[node][batch.index] == keccak256(abi.encode(batch));
     }
 
-    /// @dev The receipt's node anchored the batch, and the batch has the receipt's place.
-    function _requireHolds(Receipt calldata receipt, Batch calldata batch) private view {
-        if (!_isAnchored(receipt.node, batch)) revert UnknownBatch(receipt.node, batch.index);
-        if (!batch.holds(receipt.epoch, receipt.seq)) revert OutsideBatch(receipt.epoch, receipt.seq);
+    /// @dev The node anchored the batch, and the batch has the place.
+    function _requireHolds(address node, Batch calldata batch, uint64 epoch, uint64 seq) private view {
+        if (!_isAnchored(node, batch)) revert UnknownBatch(node, batch.index);
+        if (!batch.holds(epoch, seq)) revert OutsideBatch(epoch, seq);
     }
 
     /// @dev The batch holds the digest `id` at the receipt's place.
@@ -243,7 +292,7 @@ contract ReceiptLog is AuditPolicies {
         ReceiptId id,
         bytes32[] calldata proof
     ) private view {
-        _requireHolds(receipt, batch);
+        _requireHolds(receipt.node, batch, receipt.epoch, receipt.seq);
         if (!batch.isIncluded(receipt.node, id, receipt.seq, proof)) revert BadProof();
     }
 
@@ -251,10 +300,44 @@ contract ReceiptLog is AuditPolicies {
         if (block.timestamp > end) revert TooLate(end);
     }
 
-    function _openChallenge(Receipt calldata receipt) private view returns (ReceiptId id, Challenge storage open) {
-        id = receipt.digest();
+    function _requireOpen(ReceiptId id) private view returns (Challenge storage open) {
         open = _challenges[id];
         if (open.state != ChallengeState.Open) revert NoOpenChallenge(id);
+    }
+
+    function _requireAnswerable(ReceiptId id) private view returns (Challenge storage open) {
+        open = _requireOpen(id);
+        _requireUntil(open.deadline);
+    }
+
+    function _requireOverdue(ReceiptId id) private view returns (Challenge storage open) {
+        open = _requireOpen(id);
+        if (block.timestamp <= open.deadline) revert TooEarly(uint256(open.deadline) + 1);
+    }
+
+    // What a challenge goes through
+
+    /// @dev Three words, where a digest is over 66 bytes: a place is never taken for a receipt.
+    function _placeOf(address node, uint64 index, uint64 seq) private pure returns (ReceiptId) {
+        return ReceiptId.wrap(keccak256(abi.encode(node, index, seq)));
+    }
+
+    function _openChallenge(ReceiptId id, address node) private returns (uint40 deadline) {
+        if (_challenges[id].state != ChallengeState.None) revert AlreadyChallenged(id);
+        deadline = uint40(block.timestamp) + RESPONSE_TIME;
+        _challenges[id] = Challenge(msg.sender, deadline, ChallengeState.Open);
+        ++_nodes[node].openChallenges;
+    }
+
+    function _close(Challenge storage open, address node, ChallengeState state, address winner) private {
+        open.state = state;
+        --_nodes[node].openChallenges;
+        _credit(winner, DEPOSIT);
+    }
+
+    function _slashOverdue(Challenge storage open, address node) private {
+        _close(open, node, ChallengeState.Missed, open.challenger);
+        _slash(node, type(uint256).max, open.challenger);
     }
 
     /// @dev The caller if it announced this very evidence in an earlier block, else nobody.

@@ -175,6 +175,13 @@ interface IReceiptLog {
     event Challenged(address indexed node, ReceiptId indexed receipt, address challenger, uint256 deadline);
     event Answered(address indexed node, ReceiptId indexed receipt, Opening opening);
     event Missed(address indexed node, ReceiptId indexed receipt);
+    event PlaceChallenged(
+        address indexed node, uint64 indexed index, uint64 seq, address challenger, uint256 deadline
+    );
+    event PlaceAnswered(
+        address indexed node, ReceiptId indexed id, uint64 indexed index, Receipt receipt, bytes signature
+    );
+    event PlaceMissed(address indexed node, uint64 indexed index, uint64 seq);
     event PolicyCreated(PolicyId indexed policy, ModelId indexed model, address by);
     event Enrolled(address indexed node, PolicyId indexed policy);
     event Resigned(address indexed node, PolicyId indexed policy, uint256 until);
@@ -188,6 +195,7 @@ interface IReceiptLog {
         uint64 issuedAt
     );
     event Judged(PolicyId indexed policy, ReceiptId indexed receipt, address indexed node, uint8 outcome);
+    event Attached(ReleaseId indexed release, address indexed account, bytes32 digest);
 
     /// The account's status does not admit the call.
     error WrongStatus(address account, Status actual);
@@ -204,6 +212,8 @@ interface IReceiptLog {
     error TransferFailed();
     /// A batch has 1 to 2^20 receipts.
     error BadCount(uint256 count);
+    /// Epochs and seqs are below 2^53.
+    error NumberTooLarge();
     /// A root of zero commits to nothing.
     error ZeroRoot();
     /// The batch neither goes on at this epoch and seq, nor begins a later epoch at seq 0.
@@ -223,9 +233,9 @@ interface IReceiptLog {
     error WrongDeposit(uint256 sent, uint256 needed);
     /// The account lacks this role in the model's namespace.
     error NotPermitted(address account, uint256 needed);
-    error AlreadyChallenged(ReceiptId receipt);
-    /// There is no open challenge of this receipt.
-    error NoOpenChallenge(ReceiptId receipt);
+    /// `id` is a receipt's digest, or what `challengePlace` returns.
+    error AlreadyChallenged(ReceiptId id);
+    error NoOpenChallenge(ReceiptId id);
     /// It opens other commitments than the receipt's.
     error BadOpening();
     error UnknownPolicy(PolicyId policy);
@@ -250,6 +260,8 @@ interface IReceiptLog {
     error NoQuorum(uint256 votes, uint256 needed);
     /// This receipt has cost the node as much under this policy before.
     error AlreadyJudged(ReceiptId receipt);
+    /// A digest of zero names nothing.
+    error ZeroDigest();
 
     // Nodes
 
@@ -273,7 +285,7 @@ interface IReceiptLog {
     function withdraw() external;
 
     /// @notice Append a batch of the caller's receipts.
-    /// @param epoch the node's, with `first` its next seq; or a later one, with `first` 0
+    /// @param epoch the node's, with `first` its next seq; or a later one, with `first` 0; both below 2^53
     /// @param count 1 to 2^20
     /// @param root docs/spec/receipt.md, section 5
     /// @return index the batch's place among the node's batches
@@ -328,6 +340,26 @@ interface IReceiptLog {
     /// @notice Slash the whole bond of a node that let a challenge's deadline pass.
     function slashTimeout(Receipt calldata receipt) external;
 
+    /// @notice Demand the signed receipt at a place of a batch, so that a batch that is withheld as a whole can be
+    /// challenged too. Costs a deposit, which an answer gives to the node. Anybody may.
+    /// @param seq of a receipt in the batch
+    /// @return place keccak256 of three words: node, the batch's index, seq; `getChallenge` knows it
+    function challengePlace(address node, Batch calldata batch, uint64 seq)
+        external
+        payable
+        returns (ReceiptId place);
+
+    /// @notice Answer with the receipt, which is in the event. Anybody may.
+    function respondPlace(
+        Receipt calldata receipt,
+        bytes calldata signature,
+        Batch calldata batch,
+        bytes32[] calldata proof
+    ) external;
+
+    /// @notice Slash the whole bond of a node that let the deadline of a challenged place pass.
+    function slashPlaceTimeout(address node, uint64 index, uint64 seq) external;
+
     // Policies and verdicts
 
     /// @notice Lay down who judges receipts of a model, for good. Needs ADMIN in the model's namespace.
@@ -358,7 +390,16 @@ interface IReceiptLog {
         Vote[] calldata votes
     ) external;
 
+    // What auditors publish
+
+    /// @notice Say that a block belongs to a release, in the caller's view. Who reads chooses whom to trust.
+    /// @param digest the block's; twice is no error, and says nothing new
+    function attach(ReleaseId release, bytes32 digest) external;
+
     // Views
+
+    /// @notice What the account attached to the release, oldest first.
+    function attachments(ReleaseId release, address account) external view returns (bytes32[] memory);
 
     function getNode(address node) external view returns (Node memory);
 
@@ -370,7 +411,8 @@ interface IReceiptLog {
     /// @notice keccak256 of the batch's seven words, or zero.
     function batchHash(address node, uint64 index) external view returns (bytes32);
 
-    function getChallenge(ReceiptId receipt) external view returns (Challenge memory);
+    /// @param id a receipt's digest, or what `challengePlace` returns
+    function getChallenge(ReceiptId id) external view returns (Challenge memory);
 
     /// @notice Reverts with UnknownPolicy.
     function getPolicy(PolicyId policy) external view returns (Policy memory);

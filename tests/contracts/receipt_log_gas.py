@@ -77,6 +77,10 @@ def _challenges(meter: Meter, story: Story) -> None:
     one = story.receipts[0]
     meter.note("challenge: by the client", *story.challenge(), value=DEPOSIT)
     meter.note("respond: 17 siblings", NODE, "respond", one, opening_of(0), story.batch, story.proof(0))
+    meter.note("challengePlace", *story.place_challenge(), value=DEPOSIT)
+    meter.note("respondPlace: 17 siblings", NODE, "respondPlace", *story.place_response())
+    meter.note("attach: first", ALICE, "attach", story.release, word("first"))
+    meter.note("attach: later", ALICE, "attach", story.release, word("later"))
 
 
 def _policies(meter: Meter, story: Story) -> None:

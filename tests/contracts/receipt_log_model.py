@@ -44,6 +44,7 @@ class ReceiptLog:
     charged: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
     recorded: dict[tuple[bytes, str], int] = field(default_factory=dict)
     announced: dict[bytes, int] = field(default_factory=dict)
+    attached: dict[tuple[bytes, str], list[bytes]] = field(default_factory=lambda: defaultdict(list))
     balances: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     burned: int = 0
     paid_out: int = 0
@@ -138,6 +139,7 @@ class ReceiptLog:
     def anchor(self, sender, epoch, first, count, root):
         self._require_status(sender, ACTIVE)
         refuse_if(not 1 <= count <= 1 << 20, "BadCount", count)
+        refuse_if(epoch >= 1 << 53 or first + count > 1 << 53, "NumberTooLarge")
         refuse_if(root == NONE, "ZeroRoot")
         node = self.nodes[sender]
         allowed = (epoch, first) == (node.epoch, node.nextSeq) or (epoch > node.epoch and first == 0)
@@ -167,14 +169,14 @@ class ReceiptLog:
         account = self._require_signer(receipt.digest(), signature)
         refuse_if(account != receipt.node, "WrongSigner", receipt.node, account)
 
-    def _require_holds(self, receipt, batch):
-        known = self.batches.get((receipt.node, batch.index)) == reference.batch_hash(batch)
-        refuse_if(not known, "UnknownBatch", receipt.node, batch.index)
-        inside = batch.epoch == receipt.epoch and batch.first <= receipt.seq < batch.first + batch.count
-        refuse_if(not inside, "OutsideBatch", receipt.epoch, receipt.seq)
+    def _require_holds(self, node, batch, epoch, seq):
+        known = self.batches.get((node, batch.index)) == reference.batch_hash(batch)
+        refuse_if(not known, "UnknownBatch", node, batch.index)
+        inside = batch.epoch == epoch and batch.first <= seq < batch.first + batch.count
+        refuse_if(not inside, "OutsideBatch", epoch, seq)
 
     def _require_included(self, receipt, batch, digest, proof):
-        self._require_holds(receipt, batch)
+        self._require_holds(receipt.node, batch, receipt.epoch, receipt.seq)
         proved = self.proves_receipt(receipt.node, batch, digest, receipt.seq, proof)
         refuse_if(not proved, "BadProof")
 
@@ -214,47 +216,83 @@ class ReceiptLog:
     def challenge(self, sender, receipt, signature, batch, policy):
         refuse_if(self.value != DEPOSIT, "WrongDeposit", self.value, DEPOSIT)
         self._require_signed(receipt, signature)
-        self._require_holds(receipt, batch)
+        self._require_holds(receipt.node, batch, receipt.epoch, receipt.seq)
         self._require_until(batch.anchoredAt + CHALLENGE_WINDOW)
         if receipt.client not in (NOBODY, sender):
             auditors = self._require_jurisdiction(policy, receipt, batch).auditors
             refuse_if(sender not in auditors, "NotAuditor", sender)
         digest = receipt.digest()
-        refuse_if(digest in self.challenges, "AlreadyChallenged", digest)
-        deadline = self.now + RESPONSE_TIME
-        self.challenges[digest] = [sender, deadline, OPEN]
-        self.nodes[receipt.node].openChallenges += 1
+        deadline = self._open(sender, receipt.node, digest)
         self._emit("Challenged", node=receipt.node, receipt=digest, challenger=sender, deadline=deadline)
         return digest
 
-    def _open_challenge(self, receipt):
-        digest = receipt.digest()
-        found = self.challenges.get(digest, [NOBODY, 0, NO_CHALLENGE])
-        refuse_if(found[2] != OPEN, "NoOpenChallenge", digest)
+    def _open(self, sender, node, key):
+        refuse_if(key in self.challenges, "AlreadyChallenged", key)
+        self.challenges[key] = [sender, self.now + RESPONSE_TIME, OPEN]
+        self.nodes[node].openChallenges += 1
+        return self.now + RESPONSE_TIME
+
+    def _open_challenge(self, key):
+        found = self.challenges.get(key, [NOBODY, 0, NO_CHALLENGE])
+        refuse_if(found[2] != OPEN, "NoOpenChallenge", key)
         return found
 
     def respond(self, sender, receipt, opening, batch, proof):
-        found = self._open_challenge(receipt)
+        found = self._open_challenge(receipt.digest())
         self._require_until(found[1])
         self._require_included(receipt, batch, receipt.digest(), proof)
         opened = reference.commit(7, *opening[:2]), reference.commit(8, *opening[2:])
         refuse_if(opened != (receipt.inputCommit, receipt.outputCommit), "BadOpening")
-        self._close(found, receipt, ANSWERED, receipt.node)
+        self._close(found, receipt.node, ANSWERED, receipt.node)
         names = "inputSalt", "inputValues", "outputSalt", "outputValues"
         values = dict(zip(names, opening, strict=True))
         self._emit("Answered", node=receipt.node, receipt=receipt.digest(), opening=values)
 
     def slash_timeout(self, sender, receipt):
-        found = self._open_challenge(receipt)
-        refuse_if(self.now <= found[1], "TooEarly", found[1] + 1)
-        self._close(found, receipt, MISSED, found[0])
-        self._emit("Missed", node=receipt.node, receipt=receipt.digest())
-        self._slash(receipt.node, self.nodes[receipt.node].bond, found[0])
+        digest = receipt.digest()
+        self._miss(digest, receipt.node, "Missed", receipt=digest)
 
-    def _close(self, found, receipt, state, winner):
+    def challenge_place(self, sender, node, batch, seq):
+        refuse_if(self.value != DEPOSIT, "WrongDeposit", self.value, DEPOSIT)
+        self._require_holds(node, batch, batch.epoch, seq)
+        self._require_until(batch.anchoredAt + CHALLENGE_WINDOW)
+        place = reference.place_id(node, batch.index, seq)
+        deadline = self._open(sender, node, place)
+        said = {"index": batch.index, "seq": seq, "challenger": sender, "deadline": deadline}
+        self._emit("PlaceChallenged", node=node, **said)
+        return place
+
+    def respond_place(self, sender, receipt, signature, batch, proof):
+        found = self._open_challenge(reference.place_id(receipt.node, batch.index, receipt.seq))
+        self._require_until(found[1])
+        self._require_signed(receipt, signature)
+        self._require_included(receipt, batch, receipt.digest(), proof)
+        self._close(found, receipt.node, ANSWERED, receipt.node)
+        said = {"index": batch.index, "receipt": receipt._asdict(), "signature": signature}
+        self._emit("PlaceAnswered", node=receipt.node, id=receipt.digest(), **said)
+
+    def slash_place_timeout(self, sender, node, index, seq):
+        self._miss(reference.place_id(node, index, seq), node, "PlaceMissed", index=index, seq=seq)
+
+    def _miss(self, key, node, event, **said):
+        found = self._open_challenge(key)
+        refuse_if(self.now <= found[1], "TooEarly", found[1] + 1)
+        self._close(found, node, MISSED, found[0])
+        self._emit(event, node=node, **said)
+        self._slash(node, self.nodes[node].bond, found[0])
+
+    def _close(self, found, node, state, winner):
         found[2] = state
-        self.nodes[receipt.node].openChallenges -= 1
+        self.nodes[node].openChallenges -= 1
         self.balances[winner] += DEPOSIT
+
+    # Attachments
+
+    def attach(self, sender, release, digest):
+        refuse_if(release not in self.registry.releases, "UnknownRelease", release)
+        refuse_if(digest == NONE, "ZeroDigest")
+        self.attached[release, sender].append(digest)
+        self._emit("Attached", release=release, account=sender, digest=digest)
 
     # Policies and verdicts
 

@@ -152,6 +152,8 @@ class LogPair:
             assert call("recordedAt", *key) == time
         for commitment, block in model.announced.items():
             assert call("announcedIn", commitment) == block
+        for key, digests in model.attached.items():
+            assert list(call("attachments", *key)) == digests
 
 
 def _as_word(result) -> bytes:
@@ -219,6 +221,13 @@ class Story:
     def challenge(self, seq: int = 0, by: Account = CLIENT, policy: bytes = NONE) -> tuple:
         """(sender, function, arguments...) of a challenge."""
         return by, "challenge", *self.signed(seq), self.batch, policy
+
+    def place_challenge(self, seq: int = 0, by: Account = WATCHER) -> tuple:
+        """(sender, function, arguments...) of a challenge of a place in the story's batch."""
+        return by, "challengePlace", NODE.address, self.batch, seq
+
+    def place_response(self, seq: int = 0) -> tuple:
+        return *self.signed(seq), self.batch, self.proof(seq)
 
     def response(self, seq: int = 0) -> tuple:
         return self.receipts[seq], opening_of(seq), self.batch, self.proof(seq)

@@ -34,7 +34,7 @@ from tests.contracts.receipt_log_pair import (
     sign,
     word,
 )
-from tests.contracts.receipt_log_types import LOG_ADDRESS
+from tests.contracts.receipt_log_types import LOG_ADDRESS, Receipt
 from tests.reference import receipt_log as reference
 from tests.reference.contract import NONE, model_id
 
@@ -182,8 +182,19 @@ def test_epochs_grow(story):
     for epoch in (0, 6, 7):
         assert pair.refused(NODE, "anchor", epoch, 0, 1, ROOT) == ("OutOfSequence", 7, 2)
     pair.ok(NODE, "anchor", 7, 2, 1, ROOT)
-    pair.ok(NODE, "anchor", (1 << 64) - 1, 0, 1, ROOT)
+    pair.ok(NODE, "anchor", (1 << 53) - 1, 0, 1, ROOT)
     pair.check_state()
+
+
+@pytest.mark.parametrize("place", [(1 << 53, 0), ((1 << 64) - 1, 0), (0, (1 << 53) - 1), (0, (1 << 64) - 1)])
+def test_epochs_and_seqs_are_below_2_to_the_53(story, place):
+    """What readers refuse would hide every batch before it."""
+    assert story.pair.refused(NODE, "anchor", *place, 2, ROOT) == ("NumberTooLarge",)
+
+
+def test_the_last_seq_may_be_2_to_the_53_less_one(story):
+    found = story.pair.refused(NODE, "anchor", 0, (1 << 53) - 2, 2, ROOT)
+    assert found == ("OutOfSequence", 0, 5)
 
 
 def test_only_a_node_anchors(story):
@@ -447,6 +458,94 @@ def test_a_stranger_challenges_no_receipt_of_others(story):
     other = pair.ok(ALICE, "createPolicy", ACME, "minilm", policy_of(terms=NONE)).output
     found = refused(*story.challenge(by=WATCHER, policy=other), value=DEPOSIT)
     assert found == ("NotEnrolled", NODE.address, other)
+
+
+# Challenges of a place
+
+
+@pytest.mark.parametrize("sent", [0, DEPOSIT - 1, DEPOSIT + 1])
+def test_a_challenge_of_a_place_costs_the_deposit(story, sent):
+    assert story.pair.refused(*story.place_challenge(), value=sent) == ("WrongDeposit", sent, DEPOSIT)
+
+
+def test_the_receipt_at_a_place_brings_the_node_the_deposit(story):
+    pair = story.pair
+    pair.ok(*story.place_challenge(4), value=DEPOSIT)
+    assert pair.call("getNode", NODE.address)["openChallenges"] == 1
+    pair.ok(ALICE, "respondPlace", *story.place_response(4), after=RESPONSE_TIME)
+    assert pair.call("getNode", NODE.address)["openChallenges"] == 0
+    assert pair.call("balanceOf", NODE.address) == DEPOSIT
+    assert pair.bond() == 10 * ETHER
+    pair.check_state()
+
+
+def test_what_an_answer_shows_can_be_challenged(story):
+    """The receipt and its signature are in the event; the rest of section 5 goes on from there."""
+    pair = story.pair
+    pair.ok(*story.place_challenge(3), value=DEPOSIT)
+    [(_, shown)] = pair.ok(NODE, "respondPlace", *story.place_response(3)).events
+    one, signature = Receipt(**shown["receipt"]), shown["signature"]
+    pair.ok(CLIENT, "challenge", one, signature, story.batch, NONE, value=DEPOSIT)
+    pair.ok(NODE, "respond", *story.response(3))
+    pair.check_state()
+
+
+def test_a_challenged_place_is_one_of_an_anchored_batch(story):
+    pair, batch = story.pair, story.batch
+    later = story.anchor([receipt(NODE, story.release, 0, seq) for seq in (5, 6)])
+    for place, refusal in (
+        ((CAROL.address, batch, 0), ("UnknownBatch", CAROL.address, 0)),
+        ((NODE.address, batch._replace(index=1), 0), ("UnknownBatch", NODE.address, 1)),
+        ((NODE.address, batch._replace(anchoredAt=1 << 39), 0), ("UnknownBatch", NODE.address, 0)),
+        ((NODE.address, batch, 5), ("OutsideBatch", 0, 5)),
+        ((NODE.address, later, 4), ("OutsideBatch", 0, 4)),
+    ):
+        assert pair.refused(WATCHER, "challengePlace", *place, value=DEPOSIT) == refusal
+
+
+def test_a_place_is_challenged_within_the_window(story):
+    end = story.batch.anchoredAt + CHALLENGE_WINDOW
+    late, twin = story.pair.wait(end + 1), story.copy()
+    assert story.pair.refused(*story.place_challenge(), value=DEPOSIT, after=late) == ("TooLate", end)
+    twin.pair.ok(*twin.place_challenge(), value=DEPOSIT, after=late - 1)
+
+
+def test_the_receipt_at_a_place_is_proved(story):
+    pair = story.pair
+    pair.ok(*story.place_challenge(1), value=DEPOSIT)
+    one, signature, batch, proof = story.place_response(1)
+    assert pair.refused(NODE, "respondPlace", one, signature, batch, proof[::-1]) == ("BadProof",)
+    forged = batch._replace(anchoredAt=1)
+    assert pair.refused(NODE, "respondPlace", one, signature, forged, proof)[0] == "UnknownBatch"
+    foreign = sign(CAROL, one.digest())
+    assert pair.refused(NODE, "respondPlace", one, foreign, batch, proof)[0] == "WrongSigner"
+    old = one._replace(schema=2)
+    found = pair.refused(NODE, "respondPlace", old, sign(NODE, old.digest()), batch, proof)
+    assert found == ("BadSchema", 2)
+
+
+def test_nothing_is_owed_at_a_place_without_a_challenge(story):
+    place = reference.place_id(NODE.address, 0, 0)
+    for function, args in (
+        ("respondPlace", story.place_response()),
+        ("slashPlaceTimeout", (NODE.address, 0, 0)),
+    ):
+        assert story.pair.refused(NODE, function, *args) == ("NoOpenChallenge", place)
+
+
+# Attachments
+
+
+def test_anybody_attaches_to_a_release(story):
+    for account in (ALICE, WATCHER):
+        for digest in (word("first"), word("second"), word("first")):
+            story.pair.ok(account, "attach", story.release, digest)
+    story.pair.check_state()
+
+
+def test_only_blocks_are_attached_and_only_to_releases(story):
+    assert story.pair.refused(ALICE, "attach", story.release, NONE) == ("ZeroDigest",)
+    assert story.pair.refused(ALICE, "attach", ROOT, word("block")) == ("UnknownRelease", ROOT)
 
 
 # Policies

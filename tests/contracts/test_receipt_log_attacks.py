@@ -386,6 +386,120 @@ def test_griefing_with_challenges_pays_the_node(story):
     assert story.pair.bond() == 10 * ETHER
 
 
+def test_a_withheld_batch_costs_the_bond(story):
+    """Nobody has a receipt of it, so nobody could challenge one; anybody demands a place instead."""
+    pair = story.pair
+    pair.ok(*story.place_challenge(2), value=DEPOSIT)
+    end = pair.machine.time + RESPONSE_TIME
+    place = NODE.address, 0, 2
+    found = pair.refused(ALICE, "slashPlaceTimeout", *place, after=pair.wait(end))
+    assert found == ("TooEarly", end + 1)
+    pair.ok(ALICE, "slashPlaceTimeout", *place, after=1)
+    assert pair.bond() == 0
+    assert pair.call("balanceOf", WATCHER.address) == DEPOSIT + ETHER
+    assert pair.call("burned") == 9 * ETHER
+    assert pair.refused(CLIENT, "slashPlaceTimeout", *place)[0] == "NoOpenChallenge"
+    assert pair.refused(NODE, "respondPlace", *story.place_response(2))[0] == "NoOpenChallenge"
+    pair.check_state()
+
+
+def test_another_receipt_of_the_node_answers_no_place(story):
+    """Neither its neighbour, nor one that it signs for the place now, nor the place of another batch."""
+    pair = story.pair
+    later = story.anchor([receipt(NODE, story.release, 1, seq) for seq in range(5)])
+    pair.ok(*story.place_challenge(2), value=DEPOSIT)
+
+    def refusal(one, batch, proof):
+        return pair.refused(NODE, "respondPlace", one, sign(NODE, one.digest()), batch, proof)
+
+    neighbour = reference.place_id(NODE.address, 0, 3)
+    assert refusal(story.receipts[3], story.batch, story.proof(3)) == ("NoOpenChallenge", neighbour)
+    made_up = story.receipts[2]._replace(outputCommit=word("made up"))
+    assert refusal(made_up, story.batch, story.proof(2)) == ("BadProof",)
+    relabelled = story.receipts[3]._replace(seq=2)
+    assert refusal(relabelled, story.batch, story.proof(3)) == ("BadProof",)
+    elsewhere = receipt(NODE, story.release, 1, 2)
+    assert refusal(elsewhere, story.batch, story.proof(2)) == ("OutsideBatch", 1, 2)
+    second = reference.place_id(NODE.address, 1, 2)
+    assert refusal(elsewhere, later, story.proof(2)) == ("NoOpenChallenge", second)
+    pair.ok(NODE, "respondPlace", *story.place_response(2))
+
+
+def test_a_late_answer_of_a_place_saves_no_bond(story):
+    pair = story.pair
+    pair.ok(*story.place_challenge(), value=DEPOSIT)
+    end = pair.machine.time + RESPONSE_TIME
+    late = pair.wait(end + 1)
+    assert pair.refused(NODE, "respondPlace", *story.place_response(), after=late) == ("TooLate", end)
+    pair.ok(WATCHER, "slashPlaceTimeout", NODE.address, 0, 0)
+    assert pair.bond() == 0
+
+
+def test_a_replayed_place_is_neither_challenged_nor_answered_twice(story):
+    pair, place = story.pair, reference.place_id(NODE.address, 0, 0)
+    pair.ok(*story.place_challenge(), value=DEPOSIT)
+    for account in (WATCHER, ALICE):
+        found = pair.refused(*story.place_challenge(by=account), value=DEPOSIT)
+        assert found == ("AlreadyChallenged", place)
+    pair.ok(NODE, "respondPlace", *story.place_response())
+    assert pair.refused(*story.place_challenge(), value=DEPOSIT) == ("AlreadyChallenged", place)
+    assert pair.refused(NODE, "respondPlace", *story.place_response()) == ("NoOpenChallenge", place)
+    missed = pair.refused(ALICE, "slashPlaceTimeout", NODE.address, 0, 0, after=RESPONSE_TIME + 1)
+    assert missed == ("NoOpenChallenge", place)
+    assert pair.bond() == 10 * ETHER
+
+
+def test_a_place_is_never_taken_for_its_receipt(story):
+    """The challenges of a receipt and of its place are two, and the answer to one is none to the other."""
+    pair, digest = story.pair, story.receipts[0].digest()
+    pair.ok(*story.place_challenge(), value=DEPOSIT)
+    assert pair.refused(NODE, "respond", *story.response()) == ("NoOpenChallenge", digest)
+    pair.ok(*story.challenge(), value=DEPOSIT)
+    assert pair.call("getNode", NODE.address)["openChallenges"] == 2
+    pair.ok(NODE, "respond", *story.response())
+    assert pair.refused(ALICE, "slashTimeout", story.receipts[0], after=RESPONSE_TIME + 1)[0] == (
+        "NoOpenChallenge"
+    )
+    pair.ok(ALICE, "slashPlaceTimeout", NODE.address, 0, 0)
+
+
+def test_griefing_with_places_pays_the_node(story):
+    for seq in range(5):
+        story.pair.ok(*story.place_challenge(seq), value=DEPOSIT)
+    for seq in range(5):
+        outcome = story.pair.ok(NODE, "respondPlace", *story.place_response(seq))
+        assert outcome.gas * 100 * 10**9 < DEPOSIT
+    assert story.pair.call("balanceOf", NODE.address) == 5 * DEPOSIT
+    assert story.pair.bond() == 10 * ETHER
+
+
+def test_a_bond_stays_while_a_place_is_challenged(story):
+    pair = story.pair
+    pair.ok(NODE, "requestExit")
+    pair.ok(*story.place_challenge(), value=DEPOSIT, after=CHALLENGE_WINDOW - 30)
+    assert pair.refused(NODE, "exit", after=EXIT_DELAY) == ("ChallengesOpen", 1)
+    pair.ok(ALICE, "slashPlaceTimeout", NODE.address, 0, 0)
+    pair.ok(NODE, "exit")
+    assert pair.call("balanceOf", NODE.address) == 0
+
+
+def test_a_node_that_anchored_what_it_never_signed_has_no_answer(story):
+    batch = story.anchor_digests(1, 0, [word("no receipt")])
+    pair, one = story.pair, receipt(NODE, story.release, 1, 0)
+    pair.ok(WATCHER, "challengePlace", NODE.address, batch, 0, value=DEPOSIT)
+    found = pair.refused(NODE, "respondPlace", one, sign(NODE, one.digest()), batch, [])
+    assert found == ("BadProof",)
+    pair.ok(WATCHER, "slashPlaceTimeout", NODE.address, 1, 0, after=RESPONSE_TIME + 1)
+    assert pair.bond() == 0
+
+
+def test_spam_of_one_account_hides_no_attachment_of_another(story):
+    story.pair.ok(WATCHER, "attach", story.release, word("calibration"))
+    for number in range(20):
+        story.pair.ok(ALICE, "attach", story.release, word(f"spam {number}"))
+    assert story.pair.call("attachments", story.release, WATCHER.address) == (word("calibration"),)
+
+
 def test_deposits_come_back_even_when_no_bond_is_left(story):
     for seq in range(3):
         story.pair.ok(*story.challenge(seq), value=DEPOSIT)

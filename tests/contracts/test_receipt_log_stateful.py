@@ -42,7 +42,14 @@ VALUES = st.sampled_from([0, 1, ETHER, 9 * ETHER])
 STEPS = st.sampled_from([1, 12, 3600, DAY, RESPONSE_TIME + 1])
 SALT = word("salt")
 # What may make a bond smaller, and whose.
-TAKERS = {"exit", "slashEquivocation", "slashMisanchored", "slashTimeout", "slashByQuorum"}
+TAKERS = {
+    "exit",
+    "slashEquivocation",
+    "slashMisanchored",
+    "slashTimeout",
+    "slashPlaceTimeout",
+    "slashByQuorum",
+}
 
 
 class Anchored(NamedTuple):
@@ -97,6 +104,7 @@ class Histories(RuleBasedStateMachine):
         model = self.pair.model
         bonds = {account: node.bond for account, node in model.nodes.items()}
         kept = {name: deepcopy(getattr(model, name)) for name in ("batches", "policies", "recorded")}
+        attached = deepcopy(model.attached)
         outcome = self.pair.send(sender, function, *args, value=value, after=after)
         for account, before in bonds.items():
             node = model.nodes[account]
@@ -107,6 +115,10 @@ class Histories(RuleBasedStateMachine):
                 assert function != "exit" or account == sender.address
         for name, entries in kept.items():
             assert entries.items() <= getattr(model, name).items(), f"{name} were overwritten"
+        for key, digests in attached.items():
+            assert model.attached[key][: len(digests)] == digests
+        waiting = sum(state == OPEN for *_, state in model.challenges.values())
+        assert waiting == sum(node.openChallenges for node in model.nodes.values())
         return outcome
 
     # Nodes
@@ -138,7 +150,7 @@ class Histories(RuleBasedStateMachine):
     def anchor(self, data, node, count, after):
         state = self.pair.model.nodes[node.address]
         right = data.draw(st.sampled_from([(state.epoch, state.nextSeq), (state.epoch + 1, 0)]))
-        wrong = [(0, 0), (state.epoch, state.nextSeq + 1), (state.epoch + 1, 1)]
+        wrong = [(0, 0), (state.epoch, state.nextSeq + 1), (state.epoch + 1, 1), (1 << 53, 0)]
         epoch, first = self._mostly(data, right, st.sampled_from(wrong))
         releases = [data.draw(st.sampled_from(self.releases)) for _ in range(count)]
         client = data.draw(st.sampled_from([NOBODY, ALICE.address]))
@@ -203,6 +215,40 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data(), sender=SENDERS, after=STEPS)
     def slash_timeout(self, data, sender, after):
         self._act(sender, "slashTimeout", self._challenged(data).receipt, after=after)
+
+    @rule(data=st.data(), sender=SENDERS, after=STEPS)
+    def challenge_place(self, data, sender, after):
+        found = self._some(data)
+        seq = self._mostly(data, found.receipt.seq, st.integers(0, 3))
+        args = (found.receipt.node, self._batch(data, found), seq)
+        self._act(sender, "challengePlace", *args, value=self._mostly(data, DEPOSIT, VALUES), after=after)
+
+    def _owed(self, data) -> Anchored:
+        challenges = self.pair.model.challenges
+        places = {
+            id(a): reference.place_id(a.receipt.node, a.batch.index, a.receipt.seq) for a in self.anchored
+        }
+        waiting = [a for a in self.anchored if challenges.get(places[id(a)], [0, 0, 0])[2] == OPEN]
+        return data.draw(st.sampled_from(waiting or self.anchored))
+
+    @rule(data=st.data(), sender=SENDERS, after=STEPS)
+    def respond_place(self, data, sender, after):
+        found = self._owed(data)
+        one = self._mostly(data, found.receipt, st.sampled_from([each.receipt for each in self.anchored]))
+        args = (one, self._signature(data, one), self._batch(data, found), self._proof(data, found))
+        self._act(sender, "respondPlace", *args, after=after)
+
+    @rule(data=st.data(), sender=SENDERS, after=STEPS)
+    def slash_place_timeout(self, data, sender, after):
+        found = self._owed(data)
+        args = (found.receipt.node, found.batch.index, found.receipt.seq)
+        self._act(sender, "slashPlaceTimeout", *args, after=after)
+
+    # Attachments
+
+    @rule(data=st.data(), sender=SENDERS, digest=st.sampled_from([word("a"), word("b"), NONE]))
+    def attach(self, data, sender, digest):
+        self._act(sender, "attach", data.draw(st.sampled_from(self.releases)), digest)
 
     # Policies
 

@@ -5,7 +5,7 @@ import pytest
 from tests.contracts.abi import DEPLOYER, RECEIPT_LOG, keccak256
 from tests.contracts.evm import ALICE
 from tests.contracts.receipt_log_model import DEPOSIT, EXIT_DELAY, EXITING, OPEN, RESPONSE_TIME
-from tests.contracts.receipt_log_pair import AUDITORS, CLIENT, ETHER, MINILM, NODE, sign, word
+from tests.contracts.receipt_log_pair import AUDITORS, CLIENT, ETHER, MINILM, NODE, WATCHER, sign, word
 from tests.reference import receipt_log as reference
 
 LAYOUT = RECEIPT_LOG.artifact["storageLayout"]
@@ -23,6 +23,7 @@ VARIABLES = [
     (9, "_challenges", "mapping(ReceiptId => struct IReceiptLog.Challenge)"),
     (10, "_charged", "mapping(PolicyId => mapping(ReceiptId => uint256))"),
     (11, "_announced", "mapping(bytes32 => uint256)"),
+    (12, "_attachments", "mapping(ReleaseId => mapping(address => bytes32[]))"),
 ]
 # (word, byte from the low end, name, type)
 STRUCTS = {
@@ -126,6 +127,21 @@ def test_challenges_in_storage(story, read):
     story.pair.ok(ALICE, "slashTimeout", story.receipts[0], after=RESPONSE_TIME + 1)
     assert _fields(read(_slot(2, bytes(CLIENT))), 128) == [DEPOSIT + ETHER]
     assert _fields(read(3), 128) == [9 * ETHER]
+
+
+def test_challenges_of_places_in_storage(story, read):
+    story.pair.ok(*story.place_challenge(3), value=DEPOSIT)
+    slot = _slot(9, keccak256(bytes(NODE).rjust(32, b"\0") + bytes(63) + b"\3"))
+    end = story.pair.machine.time + RESPONSE_TIME
+    assert _fields(read(slot), 160, 40, 8) == [int.from_bytes(bytes(WATCHER), "big"), end, OPEN]
+
+
+def test_attachments_in_storage(story, read):
+    for digest in (word("a"), word("b")):
+        story.pair.ok(WATCHER, "attach", story.release, digest)
+    slot = _slot(12, story.release, bytes(WATCHER))
+    assert _fields(read(slot), 64) == [2]
+    assert [read(_element(slot, at)) for at in range(3)] == [word("a"), word("b"), bytes(32)]
 
 
 def test_policies_and_enrolments_in_storage(story, read):

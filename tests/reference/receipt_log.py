@@ -73,6 +73,11 @@ def batch_hash(batch):
     return _hash(b"".join(word if isinstance(word, bytes) else _word(word) for word in batch))
 
 
+def place_id(node, index, seq):
+    """What stands for a receipt's digest where a place is challenged."""
+    return _hash(address_word(node) + _word(index) + _word(seq))
+
+
 def commit(tag, salt, values):
     return _hash(bytes([tag]) + salt + values)
 

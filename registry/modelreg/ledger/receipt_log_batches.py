@@ -4,6 +4,7 @@ Specified in docs/spec/receipt-log.md, section 10.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from modelreg.errors import FormatError, UnreachableError
@@ -12,7 +13,7 @@ from modelreg.format.digest import keccak256
 from modelreg.ledger.artifact import load_artifact
 from modelreg.ledger.hexdata import address_text, data, hash32, quantity
 from modelreg.ledger.pinned import fetch_header
-from modelreg.ledger.receipt_log_records import AnchoredBatch
+from modelreg.ledger.receipt_log_records import AnchoredBatch, hash_of_words
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.ledger.rpc import RpcRefusedError
 
@@ -40,9 +41,10 @@ def newest_batches(log: ReceiptLogView, node: bytes) -> Iterator[AnchoredBatch]:
             # Of a block that a reorganisation replaced, or shown twice; a gap shows in the end.
             continue
         index -= 1
-        anchored = _at(log, node, block, words)
-        log.require_batch(anchored)
-        yield anchored
+        time = _time_of(log, block)
+        log.require_batch_hash(node, index, hash_of_words((*words, block, time)))
+        if (anchored := _understood(node, words, block, time)) is not None:
+            yield anchored
         if index == 0:
             return
     if index:
@@ -72,13 +74,20 @@ def batch_of_block(log: ReceiptLogView, batch: Batch) -> AnchoredBatch | None:
     return anchored if log.holds_batch(anchored) else None
 
 
-def _at(log: ReceiptLogView, node: bytes, block: int, words: tuple[int, ...]) -> AnchoredBatch:
-    index, epoch, first, count, root = words
+def _time_of(log: ReceiptLogView, block: int) -> int:
     header = fetch_header(log.rpc, block)
     if header is None:
         raise UnreachableError(f"{log.rpc.name} has no block {block}")
-    batch = Batch(node, epoch, first, count, root.to_bytes(32, "big"))
-    return AnchoredBatch(batch, index, block, header.time)
+    return header.time
+
+
+def _understood(node: bytes, words: tuple[int, ...], block: int, time: int) -> AnchoredBatch | None:
+    """A proven batch; None for one that `anchor` would not take, which hides no other."""
+    index, epoch, first, count, root = words
+    with suppress(FormatError):
+        batch = Batch(node, epoch, first, count, root.to_bytes(32, "big"))
+        return AnchoredBatch(batch, index, block, time)
+    return None
 
 
 def _events(log: ReceiptLogView, node: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:

@@ -9,6 +9,7 @@ __all__ = [
     "POLICY_WORDS",
     "VARIABLES",
     "announced_slot",
+    "attachments_slot",
     "balance_slot",
     "batch_slot",
     "challenge_slot",
@@ -34,6 +35,7 @@ VARIABLES = {
     "_challenges": 9,
     "_charged": 10,
     "_announced": 11,
+    "_attachments": 12,
 }
 NODE_LIST = VARIABLES["_nodeList"]
 BURNED = VARIABLES["_burned"]
@@ -77,7 +79,7 @@ def batch_slot(node: bytes, index: int) -> int:
 
 
 def challenge_slot(receipt: bytes) -> int:
-    """The slot of the challenge of a receipt, given by its digest."""
+    """The slot of the challenge of a receipt, given by its digest, or of a place, given by its id."""
     return in_mapping(VARIABLES["_challenges"], receipt)
 
 
@@ -89,3 +91,8 @@ def charged_slot(policy: bytes, receipt: bytes) -> int:
 def announced_slot(commitment: bytes) -> int:
     """The slot of the number of the block that announced a commitment."""
     return in_mapping(VARIABLES["_announced"], commitment)
+
+
+def attachments_slot(release: bytes, account: bytes) -> int:
+    """The slot of the array of what an account attached to a release."""
+    return in_mapping(VARIABLES["_attachments"], release, account)

@@ -1,5 +1,6 @@
 """What ReceiptLog's storage words mean. Specified in docs/spec/receipt-log.md, section 8. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -18,6 +19,7 @@ __all__ = [
     "Status",
     "challenge_of",
     "enrolment_of",
+    "hash_of_words",
     "node_of",
 ]
 
@@ -72,6 +74,12 @@ class Node:
     exitable_at: int | None
 
 
+def hash_of_words(words: Sequence[int | bytes]) -> bytes:
+    """The batch hash, whatever the seven words say."""
+    whole = (word.to_bytes(32, "big") if isinstance(word, int) else word for word in words)
+    return keccak256(b"".join(whole))
+
+
 @dataclass(frozen=True, slots=True)
 class AnchoredBatch:
     """A batch and where the ledger has it: its place among the node's, its block, that block's Unix time.
@@ -99,8 +107,7 @@ class AnchoredBatch:
     @property
     def hash(self) -> bytes:
         """keccak256 of the seven words."""
-        words = (word.to_bytes(32, "big") if isinstance(word, int) else word for word in self.words)
-        return keccak256(b"".join(words))
+        return hash_of_words(self.words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def _unknown_policy(words: _Words) -> ModelregError:
 
 
 MEANINGS: dict[str, _Meaning] = {
-    "AlreadyChallenged": _conflict("the receipt was challenged before", _hex),
+    "AlreadyChallenged": _conflict("the receipt or place was challenged before", _hex),
     "AlreadyEnrolled": _conflict("the node is enrolled already", _hex),
     "AlreadyJudged": _conflict("the receipt has cost as much before", _hex),
     "AlreadyRecorded": _conflict("this verdict is on record already", _address),
@@ -163,11 +163,12 @@ MEANINGS: dict[str, _Meaning] = {
     "BondTooLow": _bond_too_low,
     "ChallengesOpen": _challenges_open,
     "NoContradiction": _refused("evidence that contradicts nothing"),
-    "NoOpenChallenge": _conflict("the receipt has no open challenge", _hex),
+    "NoOpenChallenge": _conflict("the receipt or place has no open challenge", _hex),
     "NoQuorum": _no_quorum,
     "NotAuditor": _not_auditor,
     "NotEnrolled": _not_enrolled,
     "NothingToWithdraw": _conflict("there is nothing to withdraw", _hex),
+    "NumberTooLarge": _refused("an epoch or seq of 2^53 or more"),
     "OutOfSequence": _out_of_sequence,
     "OutsideBatch": _outside_batch,
     "PolicyExists": _conflict("the policy exists already", _hex),

@@ -98,15 +98,18 @@ class ReceiptLogView:
 
     def require_batch(self, anchored: AnchoredBatch) -> None:
         """Raise NotFoundError if the node has no batch of this index, VerificationError if it has another."""
-        node, index = anchored.batch.node, anchored.index
+        self.require_batch_hash(anchored.batch.node, anchored.index, anchored.hash)
+
+    def require_batch_hash(self, node: bytes, index: int, digest: bytes) -> None:
+        """As `require_batch`, for words that nobody has understood yet."""
         found = self.batch_hash(node, index)
         if found is None:
             raise NotFoundError(f"node 0x{node.hex()} has anchored no batch {index}")
-        if found != anchored.hash:
+        if found != digest:
             raise VerificationError(
                 f"batch {index} of node 0x{node.hex()}",
                 expected=f"one with the hash 0x{found.hex()}, as the ledger has it",
-                found=f"0x{anchored.hash.hex()}",
+                found=f"0x{digest.hex()}",
                 hint="whoever gave it lies, or the chain reorganised: ask somebody else, or again",
             )
 
