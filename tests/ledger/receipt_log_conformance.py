@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from modelreg.errors import ConflictError, InputError, NotFoundError, NotPermittedError, VerificationError
-from modelreg.format.names import ModelName
+from modelreg.format.names import ModelName, ReleaseId
 from modelreg.format.receipt import Domain
 from modelreg.ledger.receipt_log_batches import find_batch, newest_batches
-from modelreg.ledger.receipt_log_evidence import DEPOSIT, Vote, reporter_salt
+from modelreg.ledger.receipt_log_challenges import DEPOSIT
+from modelreg.ledger.receipt_log_evidence import Vote, reporter_salt
+from modelreg.ledger.receipt_log_open import open_challenges
 from modelreg.ledger.receipt_log_policy import Outcome, Verdict
 from modelreg.ledger.receipt_log_records import ChallengeState, Enrolment, Status
 from modelreg.ledger.receipt_log_view import ReceiptLogView
@@ -194,15 +196,15 @@ class ReceiptLogConformance:
         tree, anchored = node.anchored()
         signed = node.receipt(1)
         digest = signed.receipt.digest(DOMAIN)
-        assert node.evidence().challenge(signed, anchored).transaction
+        assert node.challenges().challenge(signed, anchored).transaction
         found = node.log().challenge(digest)
         assert (found.challenger, found.state) == (ADDRESSES[OTHER], ChallengeState.OPEN)
         assert node.node().open_challenges == 1
         with pytest.raises(ConflictError, match="challenged before"):
-            node.evidence(OWNER).challenge(signed, anchored)
+            node.challenges(OWNER).challenge(signed, anchored)
         with pytest.raises(ConflictError, match="too early"):
-            node.evidence().slash_timeout(signed.receipt)
-        answer = node.evidence(NODE)
+            node.challenges().slash_timeout(signed.receipt)
+        answer = node.challenges(NODE)
         with pytest.raises(VerificationError, match="opening"):
             answer.respond(signed.receipt, bytes(128), anchored, tree.prove(1))
         with pytest.raises(VerificationError, match="proof"):
@@ -216,13 +218,77 @@ class ReceiptLogConformance:
     def test_a_withheld_opening_costs_the_bond(self, node, wait):
         _, anchored = node.anchored()
         signed = node.receipt(0)
-        node.evidence().challenge(signed, anchored)
+        node.challenges().challenge(signed, anchored)
         wait(WEEK)
-        node.evidence(OWNER).slash_timeout(signed.receipt)
+        node.challenges(OWNER).slash_timeout(signed.receipt)
         assert node.log().challenge(signed.receipt.digest(DOMAIN)).state is ChallengeState.MISSED
         assert node.node().bond == 0
         assert node.log().balance(ADDRESSES[OTHER]) == DEPOSIT + ETHER // 2
         assert node.log().burned() == 45 * ETHER // 10
+
+    def test_the_receipt_at_a_place_is_shown(self, node):
+        tree, anchored = node.anchored()
+        assert node.log().place_challenge(ADDRESSES[NODE], 0, 2) is None
+        sent = node.challenges().challenge_place(anchored, 2)
+        assert node.challenges().challenge_place(anchored, 2) == sent
+        found = node.log().place_challenge(ADDRESSES[NODE], 0, 2)
+        assert (found.challenger, found.state) == (ADDRESSES[OTHER], ChallengeState.OPEN)
+        assert node.node().open_challenges == 1
+        with pytest.raises(ConflictError, match="challenged before"):
+            node.challenges(OWNER).challenge_place(anchored, 2)
+        with pytest.raises(InputError, match="place"):
+            node.challenges(OWNER).challenge_place(anchored, 3)
+        with pytest.raises(ConflictError, match="too early"):
+            node.challenges().slash_place_timeout(ADDRESSES[NODE], 0, 2)
+        answer = node.challenges(NODE)
+        with pytest.raises(ConflictError, match="no open challenge"):
+            answer.respond_place(node.receipt(1), anchored, tree.prove(1))
+        with pytest.raises(VerificationError, match="proof"):
+            answer.respond_place(node.receipt(2), anchored, tree.prove(1))
+        assert answer.respond_place(node.receipt(2), anchored, tree.prove(2)).transaction
+        assert node.challenges(OWNER).respond_place(node.receipt(2), anchored, tree.prove(2)) is None
+        assert node.log().place_challenge(ADDRESSES[NODE], 0, 2).state is ChallengeState.ANSWERED
+        assert node.log().balance(ADDRESSES[NODE]) == DEPOSIT
+
+    def test_a_withheld_batch_costs_the_bond(self, node, wait):
+        _, anchored = node.anchored()
+        node.challenges().challenge_place(anchored, 0)
+        wait(WEEK)
+        assert node.challenges(OWNER).slash_place_timeout(ADDRESSES[NODE], 0, 0).transaction
+        assert node.challenges().slash_place_timeout(ADDRESSES[NODE], 0, 0) is None
+        assert node.node().bond == 0
+        assert node.log().balance(ADDRESSES[OTHER]) == DEPOSIT + ETHER // 2
+
+    def test_open_challenges_are_found(self, node):
+        tree, anchored = node.anchored()
+        receipts = [node.receipt(seq) for seq in range(3)]
+        node.challenges().challenge(receipts[0], anchored)
+        node.challenges().challenge_place(anchored, 1)
+        node.challenges(OWNER).challenge(receipts[2], anchored)
+        node.challenges(NODE).respond(receipts[2].receipt, response_of(2), anchored, tree.prove(2))
+        log = node.log()
+        place, receipt = open_challenges(log, ADDRESSES[NODE])
+        assert (place.place, receipt.place) == ((0, 1), None)
+        assert receipt.id == receipts[0].receipt.digest(DOMAIN)
+        assert place.challenge == log.place_challenge(ADDRESSES[NODE], 0, 1)
+        assert node.node().open_challenges == 2
+        assert list(open_challenges(log, ADDRESSES[OWNER])) == []
+        assert list(open_challenges(log, ADDRESSES[NODE], log.header.time + 1)) == []
+        assert len(list(open_challenges(log, ADDRESSES[NODE], log.header.time - 3600))) == 2
+
+    def test_blocks_are_attached_to_releases(self, node):
+        digests = [word("a"), word("b"), word("a")]
+        assert node.log().attachments(node.release, ADDRESSES[OTHER]) == ()
+        sent = [node.writer(OTHER).attach(node.release, digest) for digest in digests]
+        assert sent[0] == sent[2] != sent[1]
+        log = node.log()
+        assert log.attachments(node.release, ADDRESSES[OTHER]) == (word("a"), word("b"))
+        assert log.attachments(node.release, ADDRESSES[OWNER]) == ()
+        with pytest.raises(NotFoundError):
+            node.writer(OTHER).attach(ReleaseId(word("none")), word("a"))
+        for wrong in (bytes(32), b"short"):
+            with pytest.raises(InputError):
+                node.writer(OTHER).attach(node.release, wrong)
 
     def test_two_receipts_for_one_seq(self, node):
         first, second = node.receipt(4), node.receipt(4, request_id=word("another"))
@@ -291,7 +357,7 @@ class ReceiptLogConformance:
         _, anchored = node.anchored()
         foreign = node.receipt(1, domain=Domain(CHAIN_ID + 1, DOMAIN.contract))
         with pytest.raises(VerificationError, match="signature"):
-            node.evidence().challenge(foreign, anchored)
+            node.challenges().challenge(foreign, anchored)
         with pytest.raises(VerificationError, match="signature"):
             node.evidence().slash_equivocation(node.receipt(1), foreign, bytes(32))
         assert node.node().bond == 5 * ETHER

@@ -6,6 +6,7 @@ from functools import cached_property
 from modelreg.format.batch import Batch, BatchTree
 from modelreg.format.receipt import Receipt, SignedReceipt, sign
 from modelreg.format.signature import Signer
+from modelreg.ledger.receipt_log_challenges import Challenges
 from modelreg.ledger.receipt_log_evidence import Evidence, receipt_domain
 from modelreg.ledger.receipt_log_policy import Policy
 from modelreg.ledger.receipt_log_view import ReceiptLogView
@@ -62,6 +63,9 @@ class LogWorld:
 
     def evidence(self, key=OTHER, rpc=None, **options) -> Evidence:
         return Evidence(self.world.writer(key, rpc, **options), CHAIN_ID)
+
+    def challenges(self, key=OTHER, rpc=None, **options) -> Challenges:
+        return Challenges(self.world.writer(key, rpc, **options), CHAIN_ID)
 
     def node(self, key=NODE):
         return self.log().node(ADDRESSES[key])

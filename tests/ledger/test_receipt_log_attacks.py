@@ -3,10 +3,12 @@
 import pytest
 
 from modelreg.errors import FormatError, NotFoundError, UnreachableError, VerificationError
-from modelreg.ledger import receipt_log_batches
+from modelreg.ledger import receipt_log_batches, receipt_log_view
 from modelreg.ledger.artifact import load_artifact
 from modelreg.ledger.receipt_log_batches import newest_batches
+from modelreg.ledger.receipt_log_challenges import DEPOSIT
 from modelreg.ledger.receipt_log_evidence import reporter_salt
+from modelreg.ledger.receipt_log_open import open_challenges
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.ledger.rpc import RpcRefusedError
 from modelreg.ledger.sender import Patience
@@ -25,6 +27,7 @@ from tests.ledger.receipt_log_world import (
 from tests.ledger.test_sender import Crash, CrashingRpc
 from tests.ledger.world import MODEL
 
+ANCHORED = "0x" + word("Anchored(address,uint64,uint64,uint64,uint32,bytes32)").hex()
 HURRY = Patience(turn=5, mined=3, replace=0.05)
 
 
@@ -118,8 +121,10 @@ def test_a_withheld_batch_is_noticed(node, batches, left_out):
         [{}],
         [{"topics": []}],
         [{"topics": ["0x"] * 3, "blockNumber": "0x1", "data": "0x"}],
-        [{"topics": ["0x" + "00" * 32] * 3, "blockNumber": "0x1", "data": "0x" + "00" * 129}],
-        [{"topics": ["0x" + "00" * 32] * 3, "blockNumber": "0xffffff", "data": "0x" + "00" * 128}],
+        [{"topics": ["0x" + "00" * 32] * 3, "blockNumber": "0x1", "data": "0x" + "00" * 128}],
+        [{"topics": [ANCHORED] * 3, "blockNumber": "0x1", "data": "0x" + "00" * 129}],
+        [{"topics": [ANCHORED] * 3, "blockNumber": "0x1", "data": "0x" + "00" * 127}],
+        [{"topics": [ANCHORED] * 3, "blockNumber": "0xffffff", "data": "0x" + "00" * 128}],
     ],
 )
 def test_events_of_no_form(node, batches, answer):
@@ -158,6 +163,57 @@ def test_an_endpoint_that_knows_no_events(node, batches):
 
     with pytest.raises(UnreachableError):
         found(node, eth_getLogs=refuse)
+
+
+@pytest.fixture
+def challenged(node):
+    """A receipt and a place of the node are challenged."""
+    _, anchored = node.anchored()
+    node.challenges().challenge(node.receipt(0), anchored)
+    node.challenges().challenge_place(anchored, 1)
+    return node
+
+
+def opened(node, **lies):
+    return [
+        each.place for each in open_challenges(node.log(LyingRpc(node.world.rpc, **lies)), ADDRESSES[NODE])
+    ]
+
+
+def test_a_lying_rpc_invents_a_challenge(challenged):
+    def invented(entries):
+        made_up = [changed(entries[-1], 0, (2).to_bytes(32, "big"))]
+        for key in (word("receipt"), b"\xff" * 32):
+            other = [*entries[0]["topics"][:2], "0x" + key.hex()]
+            made_up.append(entries[0] | {"topics": other})
+        return [*entries, *made_up, changed(entries[-1], 0, b"\xff" * 32), *entries]
+
+    assert opened(challenged) == [(0, 1), None]
+    assert opened(challenged, **of_events(invented)) == [(0, 1), None]
+
+
+def test_a_withheld_challenge_is_missed_in_the_count(challenged):
+    assert (
+        len(opened(challenged, **of_events(lambda entries: entries[:1]))) < challenged.node().open_challenges
+    )
+
+
+def test_the_newest_attachments_are_read(node, monkeypatch):
+    monkeypatch.setattr(receipt_log_view, "ATTACHMENTS_MAX", 2)
+    for number in range(3):
+        node.writer(OTHER).attach(node.release, word(f"row {number}"))
+    assert node.log().attachments(node.release, ADDRESSES[OTHER]) == (word("row 1"), word("row 2"))
+
+
+def test_a_lying_rpc_about_an_attachment(node):
+    node.writer(OTHER).attach(node.release, word("row"))
+
+    def longer(entries):
+        entries[0]["value"] = hex(int(entries[0]["value"], 16) + 1)
+
+    with pytest.raises(VerificationError):
+        log = node.log(LyingRpc(node.world.rpc, eth_getProof=in_proof(longer)))
+        log.attachments(node.release, ADDRESSES[OTHER])
 
 
 def test_a_lying_rpc_about_a_bond(node):
@@ -204,6 +260,22 @@ def test_a_killed_command_is_run_again_and_acts_once(node, after):
         act(node.writer(patience=HURRY))
         assert node.world.view().account(ADDRESSES[NODE]).nonce == nonce + 1
     assert (node.node().bond, node.node().batches) == (8 * ETHER, 1)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_killed_challenge_and_its_answer_are_run_again_and_act_once(node, after):
+    tree, anchored = node.anchored()
+    acts = [
+        (OTHER, lambda calls: calls.challenge_place(anchored, 1)),
+        (NODE, lambda calls: calls.respond_place(node.receipt(1), anchored, tree.prove(1))),
+    ]
+    for key, act in acts:
+        nonce = node.world.view().account(ADDRESSES[key]).nonce
+        with pytest.raises(Crash):
+            act(node.challenges(key, rpc=CrashingRpc(node.world.rpc, after=after), patience=HURRY))
+        act(node.challenges(key, patience=HURRY))
+        assert node.world.view().account(ADDRESSES[key]).nonce == nonce + 1
+    assert node.log().balance(ADDRESSES[NODE]) == DEPOSIT
 
 
 @pytest.mark.parametrize("after", [False, True])

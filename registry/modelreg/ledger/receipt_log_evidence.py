@@ -1,13 +1,12 @@
-"""What auditors and clients bring before the receipt log, each so that a retry does it once.
+"""What convicts a node and what auditors say, brought before the receipt log so that a retry does it once.
 
-Specified in docs/spec/receipt-log.md, sections 4 to 6 and 11.
+Specified in docs/spec/receipt-log.md, sections 4, 6 and 11.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelreg.errors import InputError
 from modelreg.format.digest import keccak256
 from modelreg.format.receipt import Domain, SignedReceipt
 from modelreg.format.receipt import Receipt as NodeReceipt
@@ -15,18 +14,13 @@ from modelreg.format.signature import recover
 from modelreg.ledger.artifact import load_artifact
 from modelreg.ledger.endpoint import Receipt
 from modelreg.ledger.receipt_log_policy import Outcome, Verdict
-from modelreg.ledger.receipt_log_records import AnchoredBatch, ChallengeState, Status
+from modelreg.ledger.receipt_log_records import AnchoredBatch, Status
 from modelreg.ledger.receipt_log_view import ReceiptLogView
-from modelreg.ledger.receipt_log_writer import apply_to_log
+from modelreg.ledger.receipt_log_writer import apply_to_log, receipt_struct
 from modelreg.ledger.writer import Writer
 
-__all__ = ["DEPOSIT", "Evidence", "Vote", "receipt_domain", "reporter_salt"]
+__all__ = ["Evidence", "Vote", "receipt_domain", "reporter_salt"]
 
-DEPOSIT = 10**16
-"""What a challenge costs, in wei."""
-
-_OPENING_WORDS = 4
-_NO_POLICY = bytes(32)
 _SALT_TAG = keccak256(b"modelreg/reporter-salt/1")
 # Where an endpoint estimates on top of the announcement's own block, it leaves out that the reporter is paid.
 _PAYMENT_GAS = 30_000
@@ -55,7 +49,7 @@ def reporter_salt(secret: bytes, first: bytes, second: bytes) -> bytes:
 
 
 class Evidence:
-    """One account's challenges, answers, verdicts and slashes; `chain_id` is that of the writer's chain.
+    """One account's verdicts and slashes; `chain_id` is that of the writer's chain.
 
     A call whose effect is there already, whoever brought it about, sends nothing.
     """
@@ -64,44 +58,6 @@ class Evidence:
         self._writer = writer
         self._domain = receipt_domain(chain_id)
         self.account = writer.account
-
-    def challenge(
-        self, signed: SignedReceipt, anchored: AnchoredBatch, policy: bytes = _NO_POLICY
-    ) -> Receipt | None:
-        """Demand proof and opening of a receipt, for a deposit.
-
-        `policy` names the one whose auditor this account is; of no matter where the receipt's client is
-        nobody or this account.
-        """
-        digest = signed.verify(self._domain)
-
-        def is_done(log: ReceiptLogView) -> bool:
-            found = log.challenge(digest)
-            return found is not None and found.challenger == self.account
-
-        arguments = [_receipt(signed.receipt), signed.signature, anchored.words, policy]
-        return self._apply("challenge", arguments, is_done, value=DEPOSIT)
-
-    def respond(
-        self, receipt: NodeReceipt, response: bytes, anchored: AnchoredBatch, proof: Sequence[bytes]
-    ) -> Receipt | None:
-        """Answer a challenge; `response` are the 128 bytes that the journal keeps for it."""
-        if len(response) != 32 * _OPENING_WORDS:
-            raise InputError("answer to a challenge", expected="128 bytes", found=len(response))
-        opening = tuple(response[at : at + 32] for at in range(0, len(response), 32))
-        arguments = [_receipt(receipt), opening, anchored.words, list(proof)]
-        return self._apply("respond", arguments, self._ends(receipt, ChallengeState.ANSWERED))
-
-    def slash_timeout(self, receipt: NodeReceipt) -> Receipt | None:
-        """Slash the whole bond of a node that let a challenge's deadline pass."""
-        digest = receipt.digest(self._domain)
-
-        def due(log: ReceiptLogView) -> int | None:
-            found = log.challenge(digest)
-            return found.deadline + 1 if found else None
-
-        is_done = self._ends(receipt, ChallengeState.MISSED)
-        return apply_to_log(self._writer, "slashTimeout", [_receipt(receipt)], is_done, due=due)
 
     def record_verdict(self, verdict: Verdict, signature: bytes) -> Receipt | None:
         """Put an auditor's verdict on record. Raises VerificationError for no signature in canonical form."""
@@ -131,7 +87,7 @@ class Evidence:
         arguments = [
             policy,
             int(outcome),
-            _receipt(receipt),
+            receipt_struct(receipt),
             anchored.words,
             list(proof),
             self._ordered(about, votes),
@@ -149,9 +105,9 @@ class Evidence:
         """
         digests = first.verify(self._domain), second.verify(self._domain)
         arguments = [
-            _receipt(first.receipt),
+            receipt_struct(first.receipt),
             first.signature,
-            _receipt(second.receipt),
+            receipt_struct(second.receipt),
             second.signature,
             salt,
         ]
@@ -171,7 +127,7 @@ class Evidence:
         """
         digests = signed.verify(self._domain), digest
         where = anchored.words, digest, list(proof)
-        arguments = [_receipt(signed.receipt), signed.signature, *where, salt]
+        arguments = [receipt_struct(signed.receipt), signed.signature, *where, salt]
         return self._expel("slashMisanchored", signed.receipt.node, arguments, digests, salt)
 
     def _expel(
@@ -189,15 +145,6 @@ class Evidence:
         )
         return self._apply(function, arguments, is_done, spare=_PAYMENT_GAS)
 
-    def _ends(self, receipt: NodeReceipt, state: ChallengeState) -> Callable[[ReceiptLogView], bool]:
-        digest = receipt.digest(self._domain)
-
-        def is_done(log: ReceiptLogView) -> bool:
-            found = log.challenge(digest)
-            return found is not None and found.state is state
-
-        return is_done
-
     def _ordered(self, about: Verdict, votes: Sequence[Vote]) -> list[tuple[bytes, int, bytes]]:
         """The votes by their auditors' addresses, as the contract wants them."""
 
@@ -212,15 +159,6 @@ class Evidence:
         arguments: Sequence[Any],
         is_done: Callable[[ReceiptLogView], bool],
         *,
-        value: int = 0,
         spare: int = 0,
     ) -> Receipt | None:
-        return apply_to_log(self._writer, function, arguments, is_done, value=value, spare=spare)
-
-
-def _receipt(receipt: NodeReceipt) -> tuple[Any, ...]:
-    """The contract's struct."""
-    return tuple(
-        f"0x{value.hex()}" if isinstance(value, bytes) and len(value) == 20 else value
-        for value in receipt.values
-    )
+        return apply_to_log(self._writer, function, arguments, is_done, spare=spare)

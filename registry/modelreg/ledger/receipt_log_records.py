@@ -10,6 +10,7 @@ from modelreg.format.digest import keccak256
 from modelreg.ledger.layout import fields
 
 __all__ = [
+    "ATTACHMENTS_MAX",
     "ENDPOINT_BYTES_MAX",
     "AnchoredBatch",
     "Challenge",
@@ -21,9 +22,12 @@ __all__ = [
     "enrolment_of",
     "hash_of_words",
     "node_of",
+    "place_id",
 ]
 
 ENDPOINT_BYTES_MAX = 256
+ATTACHMENTS_MAX = 256
+"""How many digests of an account and release are read."""
 
 
 class Status(IntEnum):
@@ -72,6 +76,11 @@ class Node:
     open_challenges: int
     registered_at: int
     exitable_at: int | None
+
+
+def place_id(node: bytes, index: int, seq: int) -> bytes:
+    """What names a place in a batch where a receipt has its digest: docs/spec/receipt-log.md, section 5."""
+    return keccak256(node.rjust(32, b"\0") + index.to_bytes(32, "big") + seq.to_bytes(32, "big"))
 
 
 def hash_of_words(words: Sequence[int | bytes]) -> bytes:
@@ -124,7 +133,7 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Who challenged a receipt, until when it can be answered (Unix seconds), and what became of it."""
+    """Who challenged a receipt or place, until when (Unix seconds) it can be answered, what became of it."""
 
     challenger: bytes
     deadline: int

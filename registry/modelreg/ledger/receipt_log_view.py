@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from modelreg.errors import FormatError, NotFoundError, VerificationError
+from modelreg.format.names import ReleaseId
 from modelreg.ledger import receipt_log_layout as layout
 from modelreg.ledger.artifact import load_artifact
 from modelreg.ledger.header import Header
@@ -12,6 +13,7 @@ from modelreg.ledger.layout import array_at, fields, string_from_words, string_s
 from modelreg.ledger.pinned import PinnedState
 from modelreg.ledger.receipt_log_policy import AUDITORS_MAX, Policy, policy_of
 from modelreg.ledger.receipt_log_records import (
+    ATTACHMENTS_MAX,
     ENDPOINT_BYTES_MAX,
     AnchoredBatch,
     Challenge,
@@ -20,6 +22,7 @@ from modelreg.ledger.receipt_log_records import (
     challenge_of,
     enrolment_of,
     node_of,
+    place_id,
 )
 from modelreg.ledger.rpc import Rpc
 from modelreg.ledger.view import View
@@ -141,6 +144,17 @@ class ReceiptLogView:
     def challenge(self, receipt: bytes) -> Challenge | None:
         """The challenge of a receipt, given by its digest."""
         return challenge_of(self._word(layout.challenge_slot(receipt)))
+
+    def place_challenge(self, node: bytes, index: int, seq: int) -> Challenge | None:
+        """The challenge of a place: whoever holds it demands the receipt at `seq` of a node's batch."""
+        return self.challenge(place_id(node, index, seq))
+
+    def attachments(self, release: ReleaseId, account: bytes) -> tuple[bytes, ...]:
+        """The newest digests that an account attached to a release, oldest first, each once; at most 256."""
+        slot = layout.attachments_slot(bytes(release), account)
+        size = self._word(slot)
+        words = self.state.words([array_at(slot, at) for at in range(max(0, size - ATTACHMENTS_MAX), size)])
+        return tuple(dict.fromkeys(word.to_bytes(32, "big") for word in words))
 
     def charged(self, policy: bytes, receipt: bytes) -> int:
         """What a receipt has cost its node under a policy, in wei."""

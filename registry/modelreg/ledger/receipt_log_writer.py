@@ -11,8 +11,9 @@ from typing import Any
 
 from modelreg.errors import ConflictError, InputError, UnreachableError
 from modelreg.format.batch import Batch
-from modelreg.format.digest import keccak256
-from modelreg.format.names import ModelName, label_word
+from modelreg.format.digest import DIGEST_BYTES, keccak256
+from modelreg.format.names import ModelName, ReleaseId, label_word
+from modelreg.format.receipt import Receipt as NodeReceipt
 from modelreg.ledger.abi import encode_call
 from modelreg.ledger.artifact import load_artifact
 from modelreg.ledger.endpoint import Call, Receipt
@@ -24,10 +25,10 @@ from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.ledger.view import View
 from modelreg.ledger.writer import Writer
 
-__all__ = ["Anchoring", "ReceiptLogWriter", "apply_to_log"]
+__all__ = ["Anchoring", "ReceiptLogWriter", "apply_to_log", "receipt_struct"]
 
 _WEI_END = 1 << 128
-# Enough for `exit` and `slashTimeout`: contracts/gas-snapshot.json.
+# Enough for `exit` and the timeouts: contracts/gas-snapshot.json.
 _GAS = 300_000
 _Test = Callable[[ReceiptLogView], bool]
 
@@ -77,6 +78,14 @@ def apply_to_log(
 
     return writer.apply(
         call, f"{function} 0x{keccak256(data).hex()}", lambda view: is_done(ReceiptLogView.beside(view))
+    )
+
+
+def receipt_struct(receipt: NodeReceipt) -> tuple[Any, ...]:
+    """A node's receipt as the contract takes it."""
+    return tuple(
+        f"0x{value.hex()}" if isinstance(value, bytes) and len(value) == 20 else value
+        for value in receipt.values
     )
 
 
@@ -175,6 +184,16 @@ class ReceiptLogWriter:
     def resign(self, policy: bytes) -> Receipt | None:
         """From 14 days on, be judged no more for what is anchored then."""
         return self._apply("resign", [policy], lambda log: self._enrolled(log, policy, resigned=True))
+
+    def attach(self, release: ReleaseId, digest: bytes) -> Receipt | None:
+        """Say that a block, given by its blake3 digest of 32 bytes, belongs to a release.
+
+        Raises NotFoundError for an unknown release, InputError for what is no digest.
+        """
+        if len(digest) != DIGEST_BYTES:
+            raise InputError("digest of a block", expected=f"{DIGEST_BYTES} bytes", found=len(digest))
+        arguments = [bytes(release), digest]
+        return self._apply("attach", arguments, lambda log: digest in log.attachments(release, self.account))
 
     def _enrolled(self, log: ReceiptLogView, policy: bytes, *, resigned: bool) -> bool:
         found = log.enrolment(self.account, policy)
