@@ -518,6 +518,8 @@ def test_changed_integers_that_follow_from_integers_fail(name, segment):
         "f = Cast <to = 1> (i) \n b = ArgMax <axis = 0> (f)",
         "c = Constant <value = float {3}> () \n b = Cast <to = 7> (c)",
         "d = Cast <to = 7> (half) \n b = Add(i, d)",
+        "d = Less(x, x) \n b = Where(d, i, i)",
+        "d = Less(half, half) \n b = Where(d, i, i)",
     ],
 )
 def test_integers_that_come_from_floats_are_for_a_referee(made_by):
