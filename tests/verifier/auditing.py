@@ -31,6 +31,7 @@ DATATYPES = {
     "uint8": "UINT8",
     "uint16": "UINT16",
     "float64": "FP64",
+    "object": "BYTES",
 }
 
 

@@ -84,7 +84,8 @@ def test_infinite_masks_are_honest(value):
     found = judge(theirs, ours)
     assert (found.outcome, found.distance) == (Outcome.NEAR, pytest.approx(0.25))
     ours[1, 0] = -value
-    assert judge(theirs, ours).outcome is Outcome.OVERFLOW
+    found = judge(theirs, ours)
+    assert (found.outcome, found.distance) == (Outcome.OVERFLOW, pytest.approx(0.25))
 
 
 def test_numbers_near_the_end_of_their_format_are_not_judged():
@@ -96,6 +97,34 @@ def test_numbers_near_the_end_of_their_format_are_not_judged():
     assert (
         judge(np.array([np.inf, 1.0], np.float16), np.array([6, 1], np.float16)).outcome is Outcome.NON_FINITE
     )
+
+
+def test_an_overflow_excuses_itself_alone():
+    ours = np.array([np.inf, 1.0, 2.0], np.float32)
+    assert judge(np.array([3e38, 1, 2], np.float32), ours).outcome is Outcome.OVERFLOW
+    assert judge(np.array([3e38, np.nan, 2], np.float32), ours).outcome is Outcome.NON_FINITE
+    found = judge(np.array([3e38, 1, 4], np.float32), ours)
+    assert (found.outcome, found.distance) == (Outcome.OVERFLOW, pytest.approx(2 / 17**0.5))
+
+
+def test_an_overflow_in_one_tensor_hides_no_distance_in_another():
+    theirs = {"a": np.array([np.inf], np.float32), "b": A * 2}
+    found = compare(theirs, {"a": np.array([3e38], np.float32), "b": A})
+    assert (found.outcome, found.tensor, found.distance) == (Outcome.OVERFLOW, "a", pytest.approx(0.5))
+
+
+@pytest.mark.parametrize("huge", [-3.4e38, -1e9])
+def test_huge_elements_hide_nothing(huge):
+    ours = np.array([huge, huge, 0, 0, 1], np.float32)
+    assert judge(ours * np.float32(1.000001), ours).distance == pytest.approx(1e-6, rel=0.2)
+    for change in ([huge, huge, 1, 0, 1], [huge, huge, huge, 0, 1], [huge, 0, 0, 0, 1],
+                   [huge, huge * 0.5, 0, 0, 1]):  # fmt: skip
+        assert judge(np.array(change, np.float32), ours).distance > 0.5
+
+
+def test_huge_elements_of_half_precision():
+    ours = np.array([-65504, 0, 1], np.float16)
+    assert judge(np.array([-65504, 1, 1], np.float16), ours).distance > 0.5
 
 
 def test_zeros_and_subnormals():

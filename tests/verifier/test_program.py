@@ -11,7 +11,6 @@ from onnx import helper, numpy_helper
 
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.trace_plan import FixedInput
-from modelreg_verifier.onnx_file import read_model
 from modelreg_verifier.program import Program
 from modelreg_verifier.runtime import Session, Settings
 from tests.reference import trace as reference
@@ -285,45 +284,3 @@ def test_a_condition_that_would_be_dear_to_compute_is_not_computed():
     del model.graph.initializer[:]
     model.graph.initializer.extend([lie, numpy_helper.from_array(np.ones(2, np.float32), "one")])
     assert "If" in operators(Program.of(model, [SLOW]))
-
-
-def test_reading_what_is_no_onnx(tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"\xff" * 100)
-    with pytest.raises(FormatError):
-        read_model(path)
-    with pytest.raises(FormatError):
-        read_model(tmp_path / "none.onnx")
-
-
-def test_reading_external_data(tmp_path):
-    model = graphs.bert()
-    onnx.save(
-        model, tmp_path / "model.onnx", save_as_external_data=True, location="weights", size_threshold=0
-    )
-    assert (tmp_path / "weights").exists()
-    found = {
-        value.name: numpy_helper.to_array(value)
-        for value in read_model(tmp_path / "model.onnx").graph.initializer
-    }
-    assert all(
-        np.array_equal(found[v.name], numpy_helper.to_array(v)) for v in graphs.bert().graph.initializer
-    )
-
-
-def test_external_data_outside_the_release_is_refused(tmp_path):
-    (tmp_path / "secret").write_bytes(bytes(1 << 20))
-    folder = tmp_path / "release"
-    folder.mkdir()
-    onnx.save(
-        graphs.bert(), folder / "model.onnx", save_as_external_data=True, location="w", size_threshold=0
-    )
-    model = onnx.load(folder / "model.onnx", load_external_data=False)
-    entries = [entry for value in model.graph.initializer for entry in value.external_data]
-    assert "location" in [entry.key for entry in entries]
-    for entry in entries:
-        if entry.key == "location":
-            entry.value = "../secret"
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(FormatError):
-        read_model(folder / "model.onnx")

@@ -9,7 +9,7 @@ import pytest
 from modelreg.errors import FormatError, InputError
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Receipt
-from modelreg_verifier.detection import detection, detection_over_batches, false_receipts, needed_draws
+from modelreg_verifier.detection import detection, false_receipts, needed_draws
 from modelreg_verifier.sampling import sample, seed_of, stratum_of
 from tests.reference import audit as reference
 
@@ -123,16 +123,6 @@ def test_large_batches_are_quick():
 
 def test_false_receipts_are_rounded_up():
     assert [false_receipts(10, Fraction(n, 100)) for n in (0, 1, 10, 11, 100)] == [0, 1, 1, 2, 10]
-
-
-def test_over_batches_it_is_the_limit_of_the_sample():
-    limit = detection_over_batches(100, Fraction(1, 2), Fraction(1, 10), Fraction(9, 10))
-    assert limit == 1 - Fraction(955, 1000) ** 100
-    near = detection(10**6, 10**5, 50, Fraction(9, 10))
-    assert abs(near - detection_over_batches(50, Fraction(1), Fraction(1, 10), Fraction(9, 10))) < 1e-5
-    for bad in ((-1, 1, 1, 1), (1, 2, 1, 1), (1, 1, 2, 1), (1, 1, 1, 2)):
-        with pytest.raises(InputError):
-            detection_over_batches(bad[0], *map(Fraction, bad[1:]))
 
 
 def test_a_sample_finds_cheats_as_often_as_it_says():

@@ -9,7 +9,7 @@ from math import comb
 from modelreg.errors import InputError
 from modelreg.format.batch import MAX_RECEIPTS
 
-__all__ = ["detection", "detection_over_batches", "false_receipts", "needed_draws"]
+__all__ = ["detection", "false_receipts", "needed_draws"]
 
 
 def false_receipts(count: int, share: Fraction) -> int:
@@ -70,25 +70,6 @@ def needed_draws(count: int, false: int, wanted: Fraction, rate: Fraction = Frac
         else:
             high = middle
     return low
-
-
-def detection_over_batches(audits: int, audited: Fraction, share: Fraction, rate: Fraction) -> Fraction:
-    """The probability that one of many independent receipts shows a cheat: 1 - (1 - p f d)^n.
-
-    Args:
-        audits: n, receipts that could be audited.
-        audited: p, the probability that one is.
-        share: f, how many of them are false.
-        rate: d, how many of the false ones are recognised.
-
-    Raises:
-        InputError: a negative number, or what is no probability.
-    """
-    for what, value in (("probability of an audit", audited), ("share", share), ("detection rate", rate)):
-        _check_share(what, value)
-    if audits < 0:
-        raise InputError("receipts", expected="0 or more", found=audits)
-    return 1 - (1 - audited * share * rate) ** audits
 
 
 def _check_share(what: str, value: Fraction) -> None:

@@ -77,17 +77,16 @@ def judge(opening: Opening | None, subject: Subject) -> Verdict:
 
 def _judge(opening: Opening, subject: Subject) -> Verdict:
     plan, runtime = _open(opening, subject)
+    known = [block for block in subject.calibrations if block.release == subject.release.value]
+    if not known:
+        raise StopError(Ruling.UNDECIDABLE, Reason.CALIBRATION, "no trusted calibration of this release")
     if plan.file not in subject.files:
         raise StopError(Ruling.FAIL, Reason.PLAN, f"no file {plan.file!a} in the release")
     if not plan.cuts:
         raise StopError(Ruling.UNDECIDABLE, Reason.BARE, "a plan without cuts shows nothing")
     bench = _prepare(plan, runtime, subject)
     opened = opened_of(opening, plan, bench.program)
-    trusted = [
-        block
-        for block in subject.calibrations
-        if (block.release, block.plan) == (subject.release.value, plan.plan_id)
-    ]
+    trusted = [block for block in known if block.plan == plan.plan_id]
     if not trusted:
         raise StopError(Ruling.UNDECIDABLE, Reason.CALIBRATION, "no trusted calibration of this plan")
     pair = runtime.fingerprint, bench.runtime.fingerprint

@@ -1,11 +1,12 @@
 """Replaying the segments of an opened trace: docs/spec/audit.md, sections 4 and 5."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from modelreg.errors import ModelregError
+from modelreg.errors import ModelregError, UnreachableError
 from modelreg.format.calibration import Calibration
 from modelreg_verifier.bench import Bench
-from modelreg_verifier.distance import Outcome, batch_of, compare
+from modelreg_verifier.distance import Outcome, batch_of, compare, is_float
+from modelreg_verifier.exactness import is_exact, is_unsteady
 from modelreg_verifier.judge_tensors import Opened
 from modelreg_verifier.verdict import Reason, Ruling, SegmentResult, Verdict
 
@@ -15,14 +16,16 @@ FLOOR = 3e-7
 PASS_UP_TO = 10.0
 DISPUTE_ABOVE = 20.0
 
-_HARD = {
-    Outcome.OVERFLOW: (Ruling.UNDECIDABLE, Reason.OVERFLOW),
-    Outcome.UNEQUAL: (Ruling.FAIL, Reason.UNEQUAL),
-    Outcome.NON_FINITE: (Ruling.FAIL, Reason.NON_FINITE),
-    Outcome.SHAPE: (Ruling.FAIL, Reason.SHAPE),
-    Outcome.DATATYPE: (Ruling.FAIL, Reason.DATATYPE),
-    Outcome.MISSING: (Ruling.FAIL, Reason.MISSING),
+_MEASURED = frozenset({Outcome.EQUAL, Outcome.NEAR, Outcome.OVERFLOW})
+_WRONG = {
+    Outcome.UNEQUAL: Reason.UNEQUAL,
+    Outcome.NON_FINITE: Reason.NON_FINITE,
+    Outcome.SHAPE: Reason.SHAPE,
+    Outcome.DATATYPE: Reason.DATATYPE,
+    Outcome.MISSING: Reason.MISSING,
 }
+# What the next segment must not be fed with.
+_UNFIT = frozenset({Outcome.SHAPE, Outcome.DATATYPE, Outcome.MISSING})
 
 
 def envelope_of(
@@ -52,65 +55,92 @@ def rule(bench: Bench, opened: Opened, envelope: Sequence[float] | None) -> Verd
         envelope: of the two runtimes, a number for each segment; None if nobody has measured it.
     """
     results: list[SegmentResult] = []
-    refused = ""
-    try:
-        for result in _results(bench, opened, envelope):
-            results.append(result)  # noqa: PERF402 - those before a refusal are kept
-    except ModelregError as error:
-        refused = str(error)
+    refused: tuple[int, str] | None = None
+    for number in range(len(bench.replay.segments)):
+        try:
+            results.append(_result(bench, opened, envelope, number))
+        except ModelregError as error:
+            refused = refused or (number, str(error))
+            if isinstance(error, UnreachableError):
+                break
+        else:
+            if results[-1].outcome in _UNFIT:
+                break
     found = tuple(results)
     if envelope is None:
         return _without_envelope(found, refused)
-    return _verdict(found, refused)
+    return _verdict(found, refused, _Steadiness(bench, opened))
 
 
-def _results(bench: Bench, opened: Opened, envelope: Sequence[float] | None) -> Iterator[SegmentResult]:
-    """Ends behind a segment whose shapes or values the next one must not be fed with."""
-    batch, quantized = batch_of(opened.inputs), bench.program.quantized
-    for number in range(len(bench.replay.segments)):
-        made = bench.replay.run(number, opened.committed, opened.inputs)
-        found = compare(opened.committed, made, batch, quantized)
-        bound = None if envelope is None else max(envelope[number], FLOOR)
-        hard = found.outcome in _HARD
-        ratio = None if hard or bound is None else found.distance / bound
-        yield SegmentResult(number, found.outcome, found.distance, bound, ratio, found.tensor)
-        if hard:
-            return
+def _result(bench: Bench, opened: Opened, envelope: Sequence[float] | None, number: int) -> SegmentResult:
+    made = bench.replay.run(number, opened.committed, opened.inputs)
+    found = compare(opened.committed, made, batch_of(opened.inputs), bench.program.quantized)
+    bound = None if envelope is None else max(envelope[number], FLOOR)
+    measured = found.outcome in _MEASURED and bound is not None
+    ratio = found.distance / bound if measured and bound is not None else None
+    return SegmentResult(number, found.outcome, found.distance, bound, ratio, found.tensor)
 
 
-def _without_envelope(results: tuple[SegmentResult, ...], refused: str) -> Verdict:
+class _Steadiness:
+    """Tells what only a cheat explains from what operators that choose, or divide by zero, do too."""
+
+    def __init__(self, bench: Bench, opened: Opened) -> None:
+        self._bench = bench
+        known = {**opened.committed, **opened.inputs}
+        self._floats = {name for name, array in known.items() if is_float(array)} | bench.program.quantized
+
+    def ruling(self, result: SegmentResult) -> Ruling:
+        segment, program = self._bench.replay.segments[result.segment], self._bench.program
+        name = result.tensor or ""
+        if result.outcome is Outcome.NON_FINITE:
+            return Ruling.DISPUTE
+        if result.outcome is Outcome.UNEQUAL:
+            exact = is_exact(program, segment, name, self._floats)
+            return Ruling.FAIL if exact else Ruling.DISPUTE
+        if result.outcome is Outcome.SHAPE and is_unsteady(program, segment, name):
+            return Ruling.DISPUTE
+        return Ruling.FAIL
+
+
+def _without_envelope(results: tuple[SegmentResult, ...], refused: tuple[int, str] | None) -> Verdict:
     """Equal bits need no envelope; nothing else can be told without one."""
     if refused:
-        return Verdict(Ruling.UNDECIDABLE, Reason.REFUSED, refused, segments=results)
+        return Verdict(Ruling.UNDECIDABLE, Reason.REFUSED, refused[1], segments=results)
     if all(result.outcome is Outcome.EQUAL for result in results):
         return Verdict(Ruling.PASS, Reason.EQUAL, "all bits are equal", segments=results)
     detail = "no trusted calibration has the two runtimes"
     return Verdict(Ruling.UNDECIDABLE, Reason.CALIBRATION, detail, segments=results)
 
 
-def _verdict(results: tuple[SegmentResult, ...], refused: str) -> Verdict:
-    """The first segment that is wrong decides: it began from what was right, those behind it may not have."""
+def _verdict(
+    results: tuple[SegmentResult, ...], refused: tuple[int, str] | None, steadiness: _Steadiness
+) -> Verdict:
+    """The first segment that is wrong decides: each began from what the node itself committed to."""
     for result in results:
-        if result.outcome in _HARD:
-            ruling, reason = _HARD[result.outcome]
-            if ruling is Ruling.UNDECIDABLE and _doubtful(results):
-                break
+        if result.outcome in _WRONG:
+            reason = _WRONG[result.outcome]
             detail = f"{reason.value} at {result.tensor!a}"
-            return Verdict(ruling, reason, detail, result.segment, results)
+            return Verdict(steadiness.ruling(result), reason, detail, result.segment, results)
         if (result.ratio or 0.0) > DISPUTE_ABOVE:
-            detail = f"{result.ratio:.3g} envelopes apart at {result.tensor!a}"
-            return Verdict(Ruling.DISPUTE, Reason.DISTANCE, detail, result.segment, results)
-    worst = _doubtful(results)
-    if worst:
-        detail = f"{worst.ratio:.3g} envelopes apart at {worst.tensor!a}"
-        return Verdict(Ruling.INCONCLUSIVE, Reason.DISTANCE, detail, worst.segment, results)
+            return _far(Ruling.DISPUTE, result, results)
+    for result in results:
+        if (result.ratio or 0.0) > PASS_UP_TO:
+            return _far(Ruling.INCONCLUSIVE, result, results)
+    return _near(results, refused)
+
+
+def _far(ruling: Ruling, result: SegmentResult, results: tuple[SegmentResult, ...]) -> Verdict:
+    detail = f"{result.ratio:.3g} envelopes apart at {result.tensor!a}"
+    return Verdict(ruling, Reason.DISTANCE, detail, result.segment, results)
+
+
+def _near(results: tuple[SegmentResult, ...], refused: tuple[int, str] | None) -> Verdict:
+    for result in results:
+        if result.outcome is Outcome.OVERFLOW and not (refused and refused[0] < result.segment):
+            detail = f"overflow at {result.tensor!a}"
+            return Verdict(Ruling.UNDECIDABLE, Reason.OVERFLOW, detail, result.segment, results)
     if refused:
-        return Verdict(Ruling.UNDECIDABLE, Reason.REFUSED, refused, len(results), results)
+        return Verdict(Ruling.UNDECIDABLE, Reason.REFUSED, refused[1], refused[0], results)
     if all(result.outcome is Outcome.EQUAL for result in results):
         return Verdict(Ruling.PASS, Reason.EQUAL, "all bits are equal", segments=results)
     return Verdict(Ruling.PASS, Reason.NEAR, "all segments are near", segments=results)
-
-
-def _doubtful(results: Sequence[SegmentResult]) -> SegmentResult | None:
-    """The first segment that is too far for a pass."""
-    return next((result for result in results if (result.ratio or 0.0) > PASS_UP_TO), None)

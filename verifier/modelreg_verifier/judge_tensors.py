@@ -15,7 +15,7 @@ from modelreg_verifier.elements import ONNX_TYPES
 from modelreg_verifier.program import Program
 from modelreg_verifier.receipts.opening import Opening
 from modelreg_verifier.runtime import Arrays
-from modelreg_verifier.serving.datatypes import to_array
+from modelreg_verifier.serving.datatypes import strings, to_array
 from modelreg_verifier.verdict import Reason, Ruling, StopError
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def opened_of(opening: Opening, plan: TracePlan, program: Program) -> Opened:
     sets = [inputs, outputs, *(cut.tensors for cut in opening.cuts)]
     _check_one_value(sets)
     committed = {name: tensor for tensors in sets[1:] for name, tensor in tensors.items()}
-    return Opened(_arrays(inputs), _arrays(committed))
+    arrays = {name: _array(name, tensor) for name, tensor in committed.items()}
+    return Opened({name: _input(name, tensor) for name, tensor in inputs.items()}, arrays)
 
 
 def _check_names(what: str, tensors: Mapping[str, Tensor], names: Iterable[str]) -> None:
@@ -96,17 +97,22 @@ def _digest(tensor: Tensor) -> bytes:
     return HashAlgorithm.BLAKE3_256.digest(tensor.data).value
 
 
-def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    return {name: _array(name, tensor) for name, tensor in tensors.items()}
+def _input(name: str, tensor: Tensor) -> NDArray[Any]:
+    """Texts come from the client: other bytes than UTF-8 are not the node's doing."""
+    if tensor.datatype == "BYTES":
+        try:
+            strings(tensor)
+        except FormatError as error:
+            raise StopError(Ruling.UNDECIDABLE, Reason.REFUSED, f"{name!a}: {error}") from None
+    return _array(name, tensor)
 
 
 def _array(name: str, tensor: Tensor) -> NDArray[Any]:
+    """Elements of BYTES that are not UTF-8 get surrogates: they equal no text, and no runtime takes them."""
     try:
-        array = to_array(tensor)
-    except FormatError as error:
-        if 0 in tensor.dims:  # no element, and other dims of a size that no machine has
-            raise StopError(Ruling.FAIL, Reason.SHAPE, f"{name!a} has dims {list(tensor.dims)}") from None
-        raise StopError(Ruling.UNDECIDABLE, Reason.REFUSED, f"{name!a}: {error}") from None
+        array = to_array(tensor, errors="surrogateescape")
+    except FormatError:  # no element, and other dims of a size that no machine has
+        raise StopError(Ruling.FAIL, Reason.SHAPE, f"{name!a} has dims {list(tensor.dims)}") from None
     return array.view(_bfloat16()) if tensor.datatype == "BF16" else array
 
 

@@ -1,6 +1,6 @@
 """Kinds of ONNX operators, by what they do to small differences (https://onnx.ai/onnx/operators/)."""
 
-__all__ = ["FLAT", "HEAVY", "MIXES", "MOVES", "NORMS", "QUANTIZERS", "STANDARD_DOMAINS"]
+__all__ = ["CHOOSING", "EXACT", "FLAT", "HEAVY", "MIXES", "MOVES", "NORMS", "QUANTIZERS", "STANDARD_DOMAINS"]
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 """Two names of the domain in which ONNX defines its operators."""
@@ -65,3 +65,50 @@ NORMS = frozenset({"BatchNormalization", "GroupNormalization", "InstanceNormaliz
 
 QUANTIZERS = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
 """Their first output stands for floats, rounded to steps."""
+EXACT = frozenset(
+    {
+        "Add",
+        "And",
+        "Concat",
+        "Equal",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+        "LessOrEqual",
+        "Mul",
+        "Not",
+        "Or",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Sub",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+        "Xor",
+    }
+)
+"""Of integers, truths and strings they make such again, and every machine makes the same."""
+CHOOSING = frozenset(
+    {
+        "ArgMax",
+        "ArgMin",
+        "Compress",
+        "If",
+        "Loop",
+        "NonMaxSuppression",
+        "NonZero",
+        "Scan",
+        "TopK",
+        "Unique",
+    }
+)
+"""They choose by values, so that a difference in the last bit can lead to another shape."""

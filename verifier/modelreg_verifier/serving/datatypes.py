@@ -43,15 +43,19 @@ RUNTIME_TYPES = {
 """The protocol's datatype for each of onnxruntime's type names that the protocol has."""
 
 
-def to_array(tensor: Tensor) -> npt.NDArray[Any]:
+def to_array(tensor: Tensor, errors: str = "strict") -> npt.NDArray[Any]:
     """The tensor in its shape: a view of its bytes, BF16 as the 16-bit words; BYTES as an array of str.
+
+    Args:
+        tensor: what is viewed.
+        errors: what becomes of BYTES that are not UTF-8, as `bytes.decode` has it.
 
     Raises:
         FormatError: an element of BYTES is not UTF-8, or numpy has no such shape.
     """
     if tensor.datatype == "BYTES":
         flat = np.empty(math.prod(tensor.dims), dtype=object)
-        flat[:] = strings(tensor)
+        flat[:] = strings(tensor, errors)
         return _shaped(flat, tensor.dims)
     array = _shaped(np.frombuffer(tensor.data, dtype=_DTYPES[tensor.datatype]), tensor.dims)
     return array if array.flags.aligned else array.copy()  # the runtime reads whole words
@@ -74,14 +78,14 @@ def from_array(datatype: str, array: npt.NDArray[Any]) -> Tensor:
     return Tensor(datatype, array.shape, octets)
 
 
-def strings(tensor: Tensor) -> list[str]:
-    """The elements of BYTES. Raises FormatError where one is not UTF-8."""
+def strings(tensor: Tensor, errors: str = "strict") -> list[str]:
+    """The elements of BYTES. Raises FormatError where one is not UTF-8, unless `errors` says otherwise."""
     found, octets, at = [], memoryview(tensor.data), 0
     try:
         while at < octets.nbytes:
             start = at + _LENGTH.size
             at = start + _LENGTH.unpack_from(octets, at)[0]
-            found.append(str(octets[start:at], "utf-8"))
+            found.append(str(octets[start:at], "utf-8", errors))
     except UnicodeDecodeError:
         raise FormatError("element of BYTES", expected="UTF-8", found="other bytes") from None
     return found
