@@ -1,49 +1,37 @@
 """`audit`: whether a node ran the models that its receipts name."""
 
 import time
-from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from modelreg.errors import InputError, NotFoundError, UnreachableError, VerificationError
+from modelreg.errors import InputError, ModelregError, NotFoundError, UnreachableError, VerificationError
 from modelreg_cli.audit_blocks import FILE, plan_option, read_calibrations, read_plans
-from modelreg_cli.audit_report import show, write_report
 from modelreg_cli.password import password_file_option
-from modelreg_cli.receipt_log import ADDRESS
+from modelreg_cli.receipt_log import ADDRESS, WORD
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from modelreg.format.batch import Batch
-    from modelreg.format.calibration import Calibration
-    from modelreg.format.receipt import Domain, SignedReceipt
-    from modelreg.ledger.header import Header
-    from modelreg.ledger.receipt_log_records import AnchoredBatch
-    from modelreg.ledger.receipt_log_view import ReceiptLogView
-    from modelreg_verifier.auditor import Auditor, Shown
-    from modelreg_verifier.node_client import NodeClient
-    from modelreg_verifier.receipts.opening import Opening
+    from modelreg_cli.audit_run import Audit
 
 __all__ = ["CHEATED", "audit_command"]
 
 CHEATED = 7
 """The exit code if the audit found what no honest machine makes."""
 
-_REQUEST_SECONDS = 300
-_TELL_SECONDS = 3.0
 _DETECT, _SHARE = 0.99, 0.1
+_PATIENCE_SECONDS = 600.0
 
 
 @click.command("audit")
 @click.argument("node", type=ADDRESS, metavar="NODE_ADDRESS")
-@click.option("--url", required=True, help="Where the node answers.")
+@click.option("--url", help="Where the node answers.  [default: its endpoint on the ledger]")
+@click.option("--policy", type=WORD, help="Judge under this policy, by the calibrations of its parties.")
 @click.option(
     "--calibration",
     "calibrations",
     multiple=True,
-    required=True,
     type=FILE,
     help="What a party that you trust has measured.",
 )
@@ -63,7 +51,27 @@ _DETECT, _SHARE = 0.99, 0.1
     help="If this share of the receipts is false.",
 )
 @click.option(
+    "--patience",
+    type=click.FloatRange(0),
+    default=_PATIENCE_SECONDS,
+    show_default=True,
+    help="Seconds to wait for answers of a node that gives none.",
+)
+@click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="A page to write, and FILE.json beside."
+)
+@click.option(
+    "--verdicts",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --policy: where a signed verdict on each receipt is written.",
+)
+@click.option("--watch", is_flag=True, help="Go on with each batch that the node anchors, until interrupted.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1),
+    default=60.0,
+    show_default=True,
+    help="With --watch: seconds between looks at the ledger.",
 )
 @password_file_option
 @pass_session
@@ -72,14 +80,19 @@ def audit_command(
     context: click.Context,
     session: Session,
     node: bytes,
-    url: str,
+    url: str | None,
+    policy: bytes | None,
     calibrations: tuple[Path, ...],
     plans: tuple[Path, ...],
     index: int | None,
     draws: int | None,
     detect: float | None,
     share: float,
+    patience: float,
     report: Path | None,
+    verdicts: Path | None,
+    watch: bool,  # noqa: FBT001  click passes options by name
+    every: float,
     password_file: Path | None,
 ) -> None:
     """Find out whether the node NODE_ADDRESS ran the models that its receipts name.
@@ -88,109 +101,55 @@ def audit_command(
     asked, with this home's key, for all that was computed for each of them, and each is computed again from
     the verified release. The node must have named this home's key with `serve --auditor`.
 
-    Exits with 7 if the node cheated, and with 6 if it withheld something.
+    Under a policy whose auditor this home's key is, verdicts can be signed: `modelreg verdict slash` brings
+    those of a quorum before the ledger.
+
+    Exits with 7 if the node cheated, and with 6 if it withheld something, or more than a tenth of the sample
+    could not be decided.
     """
-    from modelreg.ledger.receipt_log_evidence import receipt_domain
-    from modelreg_verifier.auditor import shown_by
-    from modelreg_verifier.node_client import NodeClient
-    from modelreg_verifier.sampling import sample, seed_of
+    from modelreg_cli.audit_run import Audit, Wanted
 
     if draws is not None and detect is not None:
         raise InputError("--draws and --detect both say how many receipts", expected="one of them")
-    trusted, wanted = read_calibrations(calibrations), {plan.plan_id for plan in read_plans(plans)}
-    client, domain = NodeClient(url), receipt_domain(session.home.config.chain.chain_id)
-    auditor = _auditor(session, client, trusted, domain, password_file)
-    anchored, after = _find(session, node, index)
-    batch, seed = anchored.batch, seed_of(after.hash, anchored.batch.root)
-    shown = shown_by(_receipts(client, batch), batch, domain)
-    count, false = _size(batch.count, draws, detect, share)
-    found = auditor.audit(batch, shown, seed, sample(seed, shown.strata, count), false)
-    if report is not None:
-        write_report(report, found)
-    others = _others(shown, wanted) if wanted else None
-    failure = show(session, anchored, found, others)
+    if policy is None and not calibrations:
+        raise InputError("nothing says how honest machines differ", expected="--policy or --calibration")
+    if policy is None and verdicts is not None:
+        raise InputError("--verdicts goes with --policy")
+    wanted = Wanted(
+        node=node,
+        url=url,
+        policy=policy,
+        calibrations=tuple(read_calibrations(calibrations)),
+        plans=frozenset(plan.plan_id for plan in read_plans(plans)),
+        draws=draws,
+        detect=detect or _DETECT,
+        share=share,
+        patience=patience,
+        report=report,
+        verdicts=verdicts,
+    )
+    audit = Audit(session, wanted, password_file)
+    if watch:
+        _watch(session, audit, index, every)
+        return
+    failure = audit.run(index)
     if failure is not None:
         session.output.failure(failure)
         context.exit(CHEATED if isinstance(failure, VerificationError) else failure.exit_code)
 
 
-def _auditor(
-    session: Session,
-    client: "NodeClient",
-    trusted: "list[Calibration]",
-    domain: "Domain",
-    password_file: Path | None,
-) -> "Auditor":
-    from modelreg.format.signature import Signer
-    from modelreg.keys import KeyStore
-    from modelreg_verifier.audit_subjects import Trusted, subjects
-    from modelreg_verifier.auditor import Auditor
-    from modelreg_verifier.receipts.access import sign_request
-
-    home = session.home
-    account = KeyStore(home.keystore).load(home.key, session.password(password_file))
-    signer = Signer(bytes(account.key))
-
-    def ask(digest: bytes) -> "Opening":
-        deadline = int(time.time()) + _REQUEST_SECONDS
-        return client.opening(digest, sign_request(signer, digest, deadline, domain))
-
-    remark = session.output.remark
-    subject = subjects(Trusted(session.root, session.ledger, domain, trusted, remark))
-    return Auditor(ask, subject, _telling(remark))
-
-
-def _telling(remark: Callable[[str], None]) -> Callable[[int], None]:
-    last = time.monotonic()
-
-    def tell(done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > _TELL_SECONDS:
-            last = time.monotonic()
-            remark(f"{done} receipts judged")
-
-    return tell
-
-
-def _find(session: Session, node: bytes, index: int | None) -> "tuple[AnchoredBatch, Header]":
-    """The batch, and the block that draws the sample."""
-    from modelreg.ledger.receipt_log_view import ReceiptLogView
-    from modelreg_verifier.auditor import block_after
-
-    with session.ledger() as view:
-        head = view.header
-        anchored = _batch(ReceiptLogView.beside(view), node, index)
-    with session.home.reader() as reader:
-        return anchored, block_after(anchored.block, head, reader.header)
-
-
-def _batch(log: "ReceiptLogView", node: bytes, index: int | None) -> "AnchoredBatch":
-    from modelreg.ledger.receipt_log_batches import newest_batches
-
-    if log.require_node(node).batches <= (index or 0):
-        raise NotFoundError(
-            f"node 0x{node.hex()} has anchored no batch" + ("" if index is None else f" {index}"),
-            hint="nodes anchor with `modelreg anchor`",
-        )
-    return next(found for found in newest_batches(log, node) if index in (None, found.index))
-
-
-def _receipts(client: "NodeClient", batch: "Batch") -> "Iterator[SignedReceipt]":
-    try:
-        yield from client.receipts(batch.epoch, batch.first, batch.count)
-    except NotFoundError as error:
-        raise UnreachableError("the node withholds receipts", found=str(error)) from None
-
-
-def _size(count: int, draws: int | None, detect: float | None, share: float) -> tuple[int, int]:
-    """How many receipts to draw, and for how many false ones that is enough."""
-    from modelreg_verifier.detection import false_receipts, needed_draws
-
-    false = false_receipts(count, Fraction(str(share)))
-    if draws is None:
-        draws = needed_draws(count, false, Fraction(str(detect or _DETECT)))
-    return min(draws or count, count), false
-
-
-def _others(shown: "Shown", wanted: set[bytes]) -> int:
-    return sum(shown.plan(place) not in wanted for place in range(len(shown.digests)))
+def _watch(session: Session, audit: "Audit", index: int | None, every: float) -> None:
+    """Audit one batch after the other; what goes wrong with one is said, and tried again."""
+    while True:
+        try:
+            index = audit.newest() if index is None else index
+            failure = audit.run(index)
+            if failure is not None:
+                session.output.failure(failure)
+            index += 1
+            continue
+        except (NotFoundError, UnreachableError) as error:
+            session.output.remark(f"waiting: {error}")
+        except ModelregError as error:
+            session.output.failure(error)
+        time.sleep(every)

@@ -1,4 +1,4 @@
-"""Plans and calibrations in files, as `calibrate` writes them."""
+"""Plans and calibrations in files, as `calibrate` writes them, and blocks that others are to fetch."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from modelreg.errors import FormatError
+from modelreg_cli.session import Session
 
 if TYPE_CHECKING:
     from modelreg.format.calibration import Calibration
     from modelreg.format.trace_plan import TracePlan
 
-__all__ = ["FILE", "plan_option", "read_calibrations", "read_plans"]
+__all__ = ["FILE", "keep_block", "plan_option", "read_calibrations", "read_plans"]
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 _Block = TypeVar("_Block")
@@ -47,3 +48,15 @@ def _read(path: Path, what: str, parse: Callable[[bytes], _Block]) -> _Block:
         return parse(raw)
     except FormatError as error:
         raise FormatError(f"{path} is not {what}", found=str(error)[:200]) from None
+
+
+def keep_block(session: Session, name: str, block: bytes) -> bytes:
+    """Store a DAG-CBOR block where others fetch it, pinned under a name; returns its blake3 digest."""
+    from modelreg.format.cid import Cid, Codec
+    from modelreg.format.digest import HashAlgorithm
+
+    home, cid = session.home, Cid.of(Codec.DAG_CBOR, block, HashAlgorithm.BLAKE3_256)
+    with home.store_lock.shared(session.output.remark):
+        home.store.put_many([(cid, block)])
+        home.pins.add(name, cid)
+    return cid.digest.value

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["show", "write_report"]
 
 _LINES_MAX = 20
+_UNDECIDED_SHARE = 0.1
 
 
 def write_report(path: Path, report: "Report") -> None:
@@ -61,6 +62,12 @@ def _failure(report: "Report") -> ModelregError | None:
         return VerificationError(what, found=f"{cheated} of {len(report.judged)} receipts")
     if withheld:
         return UnreachableError(f"{node} withheld {withheld} of {len(report.judged)} openings")
+    undecided = found.get(Ruling.UNDECIDABLE, 0) + found.get(Ruling.INCONCLUSIVE, 0)
+    if undecided > _UNDECIDED_SHARE * len(report.judged):
+        return UnreachableError(
+            f"{undecided} of {len(report.judged)} receipts of {node} could not be decided",
+            hint="see their reasons: audit by a policy with strict terms, or with another runtime",
+        )
     return None
 
 

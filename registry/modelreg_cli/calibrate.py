@@ -4,12 +4,15 @@ import os
 import sys
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelreg.errors import InputError
+from modelreg_cli.audit_blocks import keep_block, plan_option, read_plans
 from modelreg_cli.output import printable
+from modelreg_cli.password import password_file_option
+from modelreg_cli.receipt_log import cost, log_writer
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -45,6 +48,20 @@ _SEED = 0
     "--batch", "batches", multiple=True, type=click.IntRange(1, 1024), help="A size.  [default: 1, 2, 4, 8]"
 )
 @click.option("--samples", default=8, show_default=True, type=click.IntRange(1, 4096), help="Of each size.")
+@click.option(
+    "--dim",
+    "free",
+    default=32,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Where the graph leaves one open.",
+)
+@click.option(
+    "--fix", "fixed", multiple=True, metavar="NAME=VALUE", help="An input that is part of the plan."
+)
+@plan_option("Measure this plan, not one that is chosen here.")
+@click.option("--attach", is_flag=True, help="Put both on the ledger, beside the release.")
+@password_file_option
 @pass_session
 def calibrate_command(
     session: Session,
@@ -53,14 +70,24 @@ def calibrate_command(
     pythons: tuple[Path, ...],
     batches: tuple[int, ...],
     samples: int,
+    free: int,
+    fixed: tuple[str, ...],
+    plans: tuple[Path, ...],
+    attach: bool,  # noqa: FBT001  click passes options by name
+    password_file: Path | None,
 ) -> None:
     """Choose where the model of the release REF is cut, and measure how far honest machines lie apart there.
 
     The plan, for `modelreg serve --plan`, is written to PLAN_ID.plan, and what was measured, for
     `modelreg audit --calibration`, to DIGEST.calibration. Each interpreter runs the model with all levels of
     optimization and several numbers of threads; what it computes is replayed here.
+
+    With --attach this home's key vouches for them: nodes serve by the plan that the publisher attached, and
+    auditors judge by the calibrations of the parties that a policy names. Several parties can add theirs,
+    each with --plan and the plan that is there.
     """
-    from modelreg_verifier.calibrate import Grid, calibrate
+    from modelreg_verifier.calibrate import Grid, calibrate, sampled
+    from modelreg_verifier.program import Program
     from modelreg_verifier.runtime import Settings
 
     threads = sorted({1, 2, len(os.sched_getaffinity(0))})
@@ -71,13 +98,31 @@ def calibrate_command(
         pythons=pythons or (Path(sys.executable),),
     )
     release, file, model = _read(session, target)
-    plan = _plan(model, file)
+    plan = _given(plans, file) or _chosen(model, file, fixed, free)
 
     def tell(done: int, of: int) -> None:
         session.output.remark(f"{done} of {of} runtimes measured")
 
-    measured = calibrate(model, plan, release, grid, on_runtime=tell)
-    _report(session, out, plan, measured, grid)
+    inputs = sampled(Program.of(model, plan.fixed), free)
+    measured = calibrate(model, plan, release, grid, inputs=inputs, on_runtime=tell)
+    attached = _attach(session, release, plan, measured, password_file) if attach else []
+    _report(session, out, plan, measured, grid, attached)
+
+
+def _attach(
+    session: Session,
+    release: "ReleaseId",
+    plan: "TracePlan",
+    measured: "Calibration",
+    password_file: Path | None,
+) -> list[dict[str, Any]]:
+    rows = []
+    with log_writer(session, password_file) as writer:
+        for digest, block in ((plan.plan_id, bytes(plan)), (measured.digest, bytes(measured))):
+            # Stored first: what is on the ledger can be had.
+            keep_block(session, f"attached/{release}/{digest.hex()}", block)
+            rows.append({"digest": f"0x{digest.hex()}", **cost(writer.attach(release, digest))})
+    return rows
 
 
 def _levels() -> tuple[str, ...]:
@@ -100,23 +145,47 @@ def _read(session: Session, text: str) -> "tuple[ReleaseId, str, ModelProto]":
     return source.release.release_id, file, whole_model(*copy.model(file))
 
 
-def _plan(model: "ModelProto", file: str) -> "TracePlan":
+def _given(files: tuple[Path, ...], file: str) -> "TracePlan | None":
+    plans = read_plans(files)
+    if len(plans) > 1:
+        raise InputError("--plan", expected="one plan", found=len(plans))
+    if plans and plans[0].file != file:
+        raise InputError("the plan is of another file", expected=file, found=plans[0].file)
+    return plans[0] if plans else None
+
+
+def _chosen(model: "ModelProto", file: str, fixed: tuple[str, ...], free: int) -> "TracePlan":
     import numpy as np
 
     from modelreg.format.trace_plan import TracePlan
     from modelreg_verifier.cuts import choose_cuts
     from modelreg_verifier.program import Program
-    from modelreg_verifier.samples import sample_inputs
+    from modelreg_verifier.samples import fixed_inputs, sample_inputs
 
-    program = Program.of(model)
-    cuts = choose_cuts(program, sample_inputs(program, np.random.default_rng(_SEED)))
+    rows = fixed_inputs(model, dict(map(_pair, fixed)))
+    program = Program.of(model, rows)
+    cuts = choose_cuts(program, sample_inputs(program, np.random.default_rng(_SEED), free=free))
     if not cuts:
         raise InputError(f"{file} cannot be cut", expected="a place with few and small tensors of floats")
     program.places(cuts)
-    return TracePlan(file, cuts=cuts)
+    return TracePlan(file, rows, cuts=cuts)
 
 
-def _report(session: Session, out: Path, plan: "TracePlan", measured: "Calibration", grid: "Grid") -> None:
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.rpartition("=")
+    if not equals:
+        raise InputError("--fix", expected="NAME=VALUE", found=ascii(text)[:80])
+    return name, value
+
+
+def _report(
+    session: Session,
+    out: Path,
+    plan: "TracePlan",
+    measured: "Calibration",
+    grid: "Grid",
+    attached: list[dict[str, Any]],
+) -> None:
     from modelreg.store.files import os_errors, replace_file
 
     files = {
@@ -139,6 +208,7 @@ def _report(session: Session, out: Path, plan: "TracePlan", measured: "Calibrati
         "runtimes": len(measured.runtimes),
         "rows": len(measured.rows),
         "samples": grid.samples,
+        "attached": attached,
         "files": {name: str(path) for name, (path, _) in files.items()},
     }
     lines = [
@@ -150,6 +220,7 @@ def _report(session: Session, out: Path, plan: "TracePlan", measured: "Calibrati
             for number, distance in enumerate(worst)
         ),
         *(str(path) for path, _ in files.values()),
+        *(f"attached     {row['digest']}" for row in attached),
     ]
     session.output.result(document, "\n".join(lines))
 

@@ -1,13 +1,15 @@
 """`policy`: who may judge a model's receipts, and what that can cost."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelreg.errors import FormatError, InputError
+from modelreg.errors import FormatError, InputError, ModelregError
 from modelreg.format.names import ModelName
+from modelreg_cli.audit_blocks import keep_block
 from modelreg_cli.password import password_file_option
 from modelreg_cli.receipt_log import ADDRESS, ETHER, WORD, cost, ether, log_writer, receipt_log
 from modelreg_cli.session import MODEL, Session, pass_session
@@ -15,6 +17,7 @@ from modelreg_cli.session import MODEL, Session, pass_session
 if TYPE_CHECKING:
     from modelreg.ledger.receipt_log_policy import Policy
     from modelreg.ledger.receipt_log_view import ReceiptLogView
+    from modelreg_verifier.rules import Rules
 
 __all__ = ["policy_command"]
 
@@ -27,8 +30,10 @@ _FIELDS: dict[str, click.ParamType[Any]] = {
     "withheld_penalty": ETHER,
     "minimum_bond": ETHER,
     "deadline": click.INT,
-    "terms": WORD,
+    "parties": ADDRESS,
+    "strict": click.BOOL,
 }
+_LISTS = ("auditors", "parties")
 
 
 @click.group("policy")
@@ -50,17 +55,22 @@ def policy_command() -> None:
 @click.option(
     "--deadline", type=int, help="Seconds after an anchor in which it is judged.  [default: 13 days]"
 )
-@click.option("--terms", type=WORD, help="Digest of the auditors' rules.  [default: none]")
+@click.option(
+    "--party", "parties", type=ADDRESS, multiple=True, help="Whose calibrations count, beside the auditors'."
+)
+@click.option("--strict", is_flag=True, help="Nodes must run plans and runtimes that a party vouches for.")
 @password_file_option
 @pass_session
 def _create(session: Session, /, file: Path | None, password_file: Path | None, **options: Any) -> None:
     """Lay down a policy for a model, for good; it needs the role admin in the model's namespace.
 
-    FILE is TOML with the options' names as keys (`auditors` is a list, amounts are texts in ether); options
-    stand in for what it says.
+    FILE is TOML with the options' names as keys (`auditors` and `parties` are lists, amounts are texts in
+    ether); options stand in for what it says. What the parties attach to a release with `modelreg calibrate
+    --attach` says how far honest machines lie apart.
     """
-    given = {name: value for name, value in options.items() if value not in (None, ())}
-    model, policy = _policy((_read(file) if file else {}) | given)
+    given = {name: value for name, value in options.items() if value not in (None, (), False)}
+    fields = (_read(file) if file else {}) | given
+    model, policy = _policy(fields, _terms(session, fields))
     with log_writer(session, password_file) as writer:
         receipt = writer.create_policy(model, policy)
     document = _document(policy) | {"model": str(model)} | cost(receipt)
@@ -73,12 +83,19 @@ def _create(session: Session, /, file: Path | None, password_file: Path | None, 
 def _show(session: Session, policy: bytes) -> None:
     """Show POLICY."""
     from modelreg.ledger.receipt_log_view import ReceiptLogView
+    from modelreg_verifier.rules import Rules
 
     with session.ledger() as view:
-        found = ReceiptLogView.beside(view).require_policy(policy)
+        log = ReceiptLogView.beside(view)
+        found = log.require_policy(policy)
         name = view.model_name(found.model)
-    document = _document(found) | {"model": str(name) if name else f"0x{found.model.hex()}"}
-    shown = document | {"auditors": ", ".join(document["auditors"])}
+        rules = _known(lambda: Rules.read(log, policy, session.home.blocks))
+    document = _document(found) | {
+        "model": str(name) if name else f"0x{found.model.hex()}",
+        "parties": [f"0x{party.hex()}" for party in rules.parties] if rules else None,
+        "strict": rules.terms.strict if rules else None,
+    }
+    shown = {key: ", ".join(row) if isinstance(row, list) else row for key, row in document.items()}
     lines = [f"{key.replace('_', ' '):16}  {value}" for key, value in shown.items()]
     session.output.result(document, "\n".join(lines))
 
@@ -96,6 +113,14 @@ def _list(session: Session, model: ModelName) -> None:
         for row in documents
     ]
     session.output.result(documents, "\n".join(lines) or "no policies")
+
+
+def _known(read: "Callable[[], Rules]") -> "Rules | None":
+    """The policy's rules, unless their block is not to be had or is none."""
+    try:
+        return read()
+    except ModelregError:
+        return None
 
 
 def _row(session: Session, log: "ReceiptLogView", policy: bytes) -> dict[str, Any]:
@@ -121,10 +146,14 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _value(file: Path, name: str, value: Any) -> Any:
     kind = _FIELDS[name]
-    if name == "auditors":
+    if name in _LISTS:
         if not isinstance(value, list):
-            raise InputError(f"auditors in {file}", expected="a list of addresses", found=ascii(value)[:80])
-        return tuple(ADDRESS.convert(str(auditor)) for auditor in value)
+            raise InputError(f"{name} in {file}", expected="a list of addresses", found=ascii(value)[:80])
+        return tuple(ADDRESS.convert(str(account)) for account in value)
+    if kind is click.BOOL:
+        if not isinstance(value, bool):
+            raise InputError(f"{name} in {file}", expected="true or false", found=ascii(value)[:80])
+        return value
     if kind is click.INT:
         if type(value) is not int:
             raise InputError(f"{name} in {file}", expected="a whole number", found=ascii(value)[:80])
@@ -132,7 +161,18 @@ def _value(file: Path, name: str, value: Any) -> Any:
     return kind.convert(str(value), None, None)
 
 
-def _policy(fields: dict[str, Any]) -> tuple[ModelName, "Policy"]:
+def _terms(session: Session, fields: dict[str, Any]) -> bytes:
+    """The digest of the policy's terms, whose block is stored; zero if it has none."""
+    from modelreg.format.terms import Terms
+
+    parties = tuple(sorted({*fields.get("parties", ()), *fields.get("auditors", ())}))
+    if not fields.get("parties") and not fields.get("strict"):
+        return bytes(32)
+    terms = Terms(parties, bool(fields.get("strict")))
+    return keep_block(session, f"terms/{terms.digest.hex()}", bytes(terms))
+
+
+def _policy(fields: dict[str, Any], terms: bytes) -> tuple[ModelName, "Policy"]:
     from modelreg.ledger.receipt_log_policy import DEADLINE_MAX, Policy
 
     missing = [name for name in ("model", "auditors", "quorum", "penalty") if name not in fields]
@@ -143,7 +183,7 @@ def _policy(fields: dict[str, Any]) -> tuple[ModelName, "Policy"]:
     penalty, withheld = fields["penalty"], fields.get("withheld_penalty", fields["penalty"])
     policy = Policy(
         model=fields["model"].id,
-        terms=fields.get("terms", bytes(32)),
+        terms=terms,
         penalty=penalty,
         withheld_penalty=withheld,
         minimum_bond=fields.get("minimum_bond", max(penalty, withheld)),

@@ -14,10 +14,12 @@ from modelreg_cli.session import Session
 
 if TYPE_CHECKING:
     from modelreg.ledger.endpoint import Receipt
+    from modelreg.ledger.receipt_log_evidence import Evidence
     from modelreg.ledger.receipt_log_view import ReceiptLogView
     from modelreg.ledger.receipt_log_writer import ReceiptLogWriter
+    from modelreg.ledger.writer import Writer
 
-__all__ = ["ADDRESS", "ETHER", "WORD", "cost", "ether", "log_writer", "receipt_log"]
+__all__ = ["ADDRESS", "ETHER", "WORD", "cost", "ether", "evidence_writer", "log_writer", "receipt_log"]
 
 _WEI = 10**18
 _ETHER = re.compile(r"(\d{1,12})(?:\.(\d{1,18}))?")
@@ -78,15 +80,32 @@ def receipt_log(session: Session) -> "Iterator[ReceiptLogView]":
 
 @contextmanager
 def log_writer(session: Session, password_file: Path | None) -> "Iterator[ReceiptLogWriter]":
-    """The receipt log's writer. On an embedded chain that has no receipt log yet, it is deployed first."""
+    """What nodes and those who appoint auditors write."""
+    from modelreg.ledger.receipt_log_writer import ReceiptLogWriter
+
+    with _sender(session, password_file) as sender:
+        yield ReceiptLogWriter(sender)
+
+
+@contextmanager
+def evidence_writer(session: Session, password_file: Path | None) -> "Iterator[Evidence]":
+    """What auditors and clients bring before the receipt log."""
+    from modelreg.ledger.receipt_log_evidence import Evidence
+
+    with _sender(session, password_file) as sender:
+        yield Evidence(sender, session.home.config.chain.chain_id)
+
+
+@contextmanager
+def _sender(session: Session, password_file: Path | None) -> "Iterator[Writer]":
+    """The ledger's writer. On an embedded chain that has no receipt log yet, it is deployed first."""
     from modelreg.ledger.receipt_log_writer import ReceiptLogWriter
 
     with session.writer(password_file) as sender:
-        writer = ReceiptLogWriter(sender)
         if session.home.config.chain.file is not None and _is_missing(session):
-            writer.deploy()
+            ReceiptLogWriter(sender).deploy()
             session.output.remark("deployed the receipt log, which this chain did not have")
-        yield writer
+        yield sender
 
 
 def _is_missing(session: Session) -> bool:

@@ -98,7 +98,9 @@ def serve_command(
 
     Each answer carries a receipt that the home's key signed. They are kept below `receipts` in the home, and
     handed out at /receipts, /batches and /openings. By a plan, receipts bind what the model computed on its
-    way too, so that an auditor can tell whether it is the release.
+    way too, so that an auditor can tell whether it is the release; without --plan that is the one that the
+    publisher attached, if there is one. A release is refused with which this home's key would break the terms
+    of a policy that it is enrolled in.
     """
     _require_extra()
     from modelreg_verifier.plans import PlanTable
@@ -107,6 +109,7 @@ def serve_command(
     from modelreg_verifier.serving.loader import Loader, Loading
     from modelreg_verifier.serving.server import InferenceServer, ServerSettings
     from modelreg_verifier.serving.target import parse_target
+    from modelreg_verifier.vouching import vouching
 
     settings = ServerSettings(
         host=host,
@@ -125,6 +128,7 @@ def serve_command(
         allow_yanked=allow_yanked,
         remark=session.output.remark,
         plans=table,
+        vouch=vouching(session.root, session.ledger, session.home.config.key, session.output.remark),
     )
     with contextlib.ExitStack() as held:
         service = None

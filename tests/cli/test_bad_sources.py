@@ -323,9 +323,10 @@ def test_a_file_that_grows_while_it_is_read(home, source):
 def test_an_interrupt_ends_a_publish_cleanly(home, tmp_path):
     import signal
 
-    (tmp_path / "large.bin").write_bytes(np.random.default_rng(0).bytes(32 << 20))
+    (tmp_path / "large.bin").write_bytes(np.random.default_rng(0).bytes(64 << 20))
     process = start(home, "--json", "publish", tmp_path / "large.bin", *OPTIONS)
-    time.sleep(1.5)
+    while process.poll() is None and not any((home / "store" / "blocks").glob("*/*")):
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -2,8 +2,8 @@
 
 import pytest
 
-from modelreg.errors import FormatError, NotFoundError, UnreachableError, VerificationError
-from modelreg.ledger import receipt_log_batches, receipt_log_view
+from modelreg.errors import ConflictError, FormatError, NotFoundError, UnreachableError, VerificationError
+from modelreg.ledger import receipt_log_batches, receipt_log_view, receipt_log_writer
 from modelreg.ledger.artifact import load_artifact
 from modelreg.ledger.receipt_log_batches import newest_batches
 from modelreg.ledger.receipt_log_challenges import DEPOSIT
@@ -198,11 +198,16 @@ def test_a_withheld_challenge_is_missed_in_the_count(challenged):
     )
 
 
-def test_the_newest_attachments_are_read(node, monkeypatch):
-    monkeypatch.setattr(receipt_log_view, "ATTACHMENTS_MAX", 2)
+def test_what_is_attached_stays_attached(node, monkeypatch):
+    """a party that attaches rubbish until a plan that nodes run is not read any more"""
     for number in range(3):
         node.writer(OTHER).attach(node.release, word(f"row {number}"))
-    assert node.log().attachments(node.release, ADDRESSES[OTHER]) == (word("row 1"), word("row 2"))
+    monkeypatch.setattr(receipt_log_view, "ATTACHMENTS_MAX", 2)
+    monkeypatch.setattr(receipt_log_writer, "ATTACHMENTS_MAX", 2)
+    assert node.log().attachments(node.release, ADDRESSES[OTHER]) == (word("row 0"), word("row 1"))
+    assert node.writer(OTHER).attach(node.release, word("row 1")) is not None
+    with pytest.raises(ConflictError, match="is full"):
+        node.writer(OTHER).attach(node.release, word("row 4"))
 
 
 def test_a_lying_rpc_about_an_attachment(node):

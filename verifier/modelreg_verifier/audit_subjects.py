@@ -13,10 +13,13 @@ from modelreg.format.receipt import Domain
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
 from modelreg.home import Home
+from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.ledger.view import View
 from modelreg_verifier.bench import Bench, bench_of, settings_like
+from modelreg_verifier.duty import Duty
 from modelreg_verifier.judge import Subject
 from modelreg_verifier.release import read_release
+from modelreg_verifier.rules import Rules
 from modelreg_verifier.runtime import Settings
 from modelreg_verifier.serving.copies import Source, resolve, verified_copy
 from modelreg_verifier.serving.target import Target
@@ -36,8 +39,9 @@ class Trusted:
         root: the home.
         ledger: opens the ledger at its trusted head.
         domain: of the receipts.
-        calibrations: those that it trusts.
+        calibrations: those that it trusts, whatever the release.
         remark: told what happens, in words.
+        rules: of the policy under which it audits.
     """
 
     root: Path
@@ -45,6 +49,17 @@ class Trusted:
     domain: Domain
     calibrations: Sequence[Calibration] = field(repr=False)
     remark: Callable[[str], None] = lambda _: None
+    rules: Rules | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A release: where it is, its paths, the calibrations that count, and what its receipts owe."""
+
+    source: Source
+    files: frozenset[str]
+    calibrations: Sequence[Calibration] = field(repr=False)
+    duty: Duty | None = None
 
 
 def subjects(trusted: Trusted) -> Callable[[ReleaseId, bytes], Subject]:
@@ -59,26 +74,39 @@ def subjects(trusted: Trusted) -> Callable[[ReleaseId, bytes], Subject]:
     calibrated = {block.release for block in trusted.calibrations}
 
     @lru_cache(_RELEASES_KEPT)
-    def release_of(release: ReleaseId) -> tuple[Source, frozenset[str]]:
-        home = Home(trusted.root)
-        with trusted.ledger() as view:
-            source = resolve(home, view, Target(AtRelease(release), None), allow_yanked=True)
-        manifest = read_release(source.release, home.plaintext)
-        return source, frozenset(file.path for file in manifest.files)
+    def release_of(release: ReleaseId) -> _Known:
+        return _known(trusted, release, calibrated=release.value in calibrated)
 
     @lru_cache(_BENCHES_KEPT)
     def bench(release: ReleaseId, plan: TracePlan, settings: Settings) -> Bench:
-        return _bench(trusted, release_of(release)[0], plan, settings)
+        return _bench(trusted, release_of(release).source, plan, settings)
 
     def subject(release: ReleaseId, digest: bytes) -> Subject:
         def prepare(plan: TracePlan, runtime: RuntimeInfo) -> Bench:
             return bench(release, plan, settings_like(runtime))
 
-        # The judge ends before it looks at a file of a release that no trusted calibration has.
-        files = release_of(release)[1] if release.value in calibrated else frozenset[str]()
-        return Subject(trusted.domain, digest, release, files, trusted.calibrations, prepare)
+        if trusted.rules is None and release.value not in calibrated:
+            # The judge ends before it looks at a file of a release that no trusted calibration has.
+            return Subject(trusted.domain, digest, release, frozenset(), trusted.calibrations, prepare)
+        known = release_of(release)
+        calibrations = (*trusted.calibrations, *known.calibrations)
+        return Subject(trusted.domain, digest, release, known.files, calibrations, prepare, known.duty)
 
     return subject
+
+
+def _known(trusted: Trusted, release: ReleaseId, *, calibrated: bool) -> _Known:
+    home, rules = Home(trusted.root), trusted.rules
+    with trusted.ledger() as view:
+        source = resolve(home, view, Target(AtRelease(release), None), allow_yanked=True)
+        if not calibrated and (rules is None or source.release.model != rules.policy.model):
+            return _Known(source, frozenset(), ())
+        manifest = read_release(source.release, home.plaintext)
+        files = frozenset(file.path for file in manifest.files)
+        if rules is None:
+            return _Known(source, files, ())
+        log = ReceiptLogView.beside(view)
+        return _Known(source, files, *rules.vouched(log, source.release, files, home.blocks, trusted.remark))
 
 
 def _bench(trusted: Trusted, source: Source, plan: TracePlan, settings: Settings) -> Bench:

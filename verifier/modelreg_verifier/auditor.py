@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from tempfile import SpooledTemporaryFile
+from typing import IO
 
 from modelreg.errors import ModelregError, UnreachableError, VerificationError
 from modelreg.format.batch import Batch, BatchTree
 from modelreg.format.names import ReleaseId
-from modelreg.format.receipt import Domain, SignedReceipt
+from modelreg.format.receipt import SIGNED_BYTES, Domain, SignedReceipt
 from modelreg.ledger.header import Header
 from modelreg_verifier.judge import Subject, judge
+from modelreg_verifier.node_client import KeepingError
 from modelreg_verifier.receipts.opening import Opening
 from modelreg_verifier.report import Judged, Report
 from modelreg_verifier.runtime import Settings, runtime_info
@@ -18,16 +20,25 @@ from modelreg_verifier.verdict import Reason, Ruling, Verdict
 
 __all__ = ["Auditor", "Shown", "block_after", "shown_by"]
 
-_LINKED_MAX = 256
+_IN_MEMORY = 16 << 20
 _RELEASE_BYTES, _PLAN_BYTES = 32, 32
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The receipts of a batch, in order of seq, by digest and stratum; they lead to the anchored root."""
+    """The receipts of a batch, in order of seq, by digest and stratum; they lead to the anchored root.
+
+    Whole ones lie in a file, as a batch can have a million.
+    """
 
     digests: list[bytes] = field(repr=False)
     strata: list[bytes] = field(repr=False)
+    file: IO[bytes] = field(repr=False)
+
+    def signed(self, place: int) -> SignedReceipt:
+        """A receipt, given by its place from 0."""
+        self.file.seek(place * SIGNED_BYTES)
+        return SignedReceipt.from_bytes(self.file.read(SIGNED_BYTES))
 
     def release(self, place: int) -> ReleaseId:
         """The release that a receipt names, given by its place from 0."""
@@ -52,6 +63,7 @@ def shown_by(receipts: Iterable[SignedReceipt], batch: Batch, domain: Domain) ->
     """
     digests: list[bytes] = []
     strata: list[bytes] = []
+    file = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - it ends with what is returned
     for signed in receipts:
         receipt, place = signed.receipt, (batch.node, batch.epoch, batch.first + len(digests))
         if (receipt.node, receipt.epoch, receipt.seq) != place:
@@ -60,6 +72,7 @@ def shown_by(receipts: Iterable[SignedReceipt], batch: Batch, domain: Domain) ->
                 expected=f"epoch {batch.epoch}, seq {place[2]} of 0x{batch.node.hex()}",
                 found=f"epoch {receipt.epoch}, seq {receipt.seq} of 0x{receipt.node.hex()}",
             )
+        file.write(bytes(signed))
         digests.append(receipt.digest(domain))
         strata.append(stratum_of(receipt))
         if len(digests) == batch.count:
@@ -73,11 +86,13 @@ def shown_by(receipts: Iterable[SignedReceipt], batch: Batch, domain: Domain) ->
             expected=f"root 0x{batch.root.hex()}",
             found=f"0x{found.hex()}",
         )
-    return Shown(digests, strata)
+    return Shown(digests, strata, file)
 
 
 def block_after(number: int, head: Header, header: Callable[[int], Header]) -> Header:
-    """The header of the block after `number`, linked to a trusted head if that is at most 256 blocks above.
+    """The header of the block after `number`, linked to a trusted head by every header between them.
+
+    Anything less would let the endpoint choose the block, and with it the sample.
 
     Raises:
         UnreachableError: there is no such block yet.
@@ -88,17 +103,20 @@ def block_after(number: int, head: Header, header: Callable[[int], Header]) -> H
             f"no block after block {number} yet, so no sample can be drawn",
             hint="wait for the next block; on an embedded chain each transaction makes one",
         )
-    before, found = header(number), header(number + 1)
-    links = [before, found]
-    if head.number - found.number <= _LINKED_MAX:
-        links += [header(above) for above in range(found.number + 1, head.number + 1)]
-    broken = any(upper.parent_hash != lower.hash for lower, upper in pairwise(links))
-    if broken or (links[-1].number == head.number and links[-1].hash != head.hash):
+    upper = head
+    for below in range(head.number - 1, number, -1):
+        upper = _linked(header(below), upper, head)
+    _linked(header(number), upper, head)
+    return upper
+
+
+def _linked(lower: Header, upper: Header, head: Header) -> Header:
+    if upper.parent_hash != lower.hash:
         raise VerificationError(
-            f"block {found.number} is not on the chain of block {head.number}",
+            f"block {lower.number} is not on the chain of block {head.number}",
             hint="the RPC lies, or the chain reorganised: try again",
         )
-    return found
+    return lower
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +154,8 @@ class Auditor:
     def _judge(self, release: ReleaseId, digest: bytes) -> Verdict:
         try:
             opening = self.ask(digest)
+        except KeepingError:
+            raise
         except ModelregError as error:
             return Verdict(Ruling.WITHHELD, Reason.PART, str(error)[:400])
         try:

@@ -22,13 +22,13 @@ from modelreg_verifier.calibrate_node import Node, node_in
 from modelreg_verifier.distance import Outcome, batch_of, compare
 from modelreg_verifier.program import Program
 from modelreg_verifier.runtime import Arrays, Settings, runtime_info, with_outputs
-from modelreg_verifier.samples import sample_inputs
+from modelreg_verifier.samples import FREE_DIM, sample_inputs
 from modelreg_verifier.segments import Replay
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["Grid", "Inputs", "calibrate"]
+__all__ = ["Grid", "Inputs", "calibrate", "sampled"]
 
 Inputs = Callable[[int, int], Arrays]
 """Makes the inputs of a batch size and a number from 0."""
@@ -105,7 +105,7 @@ def calibrate(
         for settings in grid.replayed
     }
     bench = _Bench(program, names, replays, len(plan.cuts) + 1)
-    made = inputs or _sampled(program)
+    made = inputs or sampled(program)
     found: dict[tuple[RuntimeInfo, RuntimeInfo, int], list[float]] = {}
     nodes = list(product(grid.pythons, grid.traced))
     for done, (python, settings) in enumerate(nodes):
@@ -117,9 +117,11 @@ def calibrate(
     return _calibration(release, plan, grid.samples, found)
 
 
-def _sampled(program: Program) -> Inputs:
+def sampled(program: Program, free: int = FREE_DIM) -> Inputs:
+    """Random inputs by what the graph says, always the same ones; `free` is a dim that it leaves open."""
+
     def make(batch: int, number: int) -> Arrays:
-        return sample_inputs(program, np.random.default_rng([batch, number]), batch=batch)
+        return sample_inputs(program, np.random.default_rng([batch, number]), batch=batch, free=free)
 
     return make
 

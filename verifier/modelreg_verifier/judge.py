@@ -15,6 +15,7 @@ from modelreg.format.receipt import Domain
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.bench import Bench
+from modelreg_verifier.duty import Duty
 from modelreg_verifier.judge_segments import envelope_of, rule
 from modelreg_verifier.judge_tensors import opened_of
 from modelreg_verifier.receipts.opening import Opening
@@ -50,6 +51,7 @@ class Subject:
         files: the paths in that release.
         calibrations: those that the auditor trusts; of other releases and plans they are passed over.
         prepare: makes the replay.
+        duty: what strict terms ask of the release's receipts; None where nothing is asked.
     """
 
     domain: Domain
@@ -58,6 +60,7 @@ class Subject:
     files: frozenset[str]
     calibrations: Sequence[Calibration] = field(repr=False)
     prepare: Prepare = field(repr=False)
+    duty: Duty | None = field(default=None, repr=False)
 
 
 def judge(opening: Opening | None, subject: Subject) -> Verdict:
@@ -77,6 +80,8 @@ def judge(opening: Opening | None, subject: Subject) -> Verdict:
 
 def _judge(opening: Opening, subject: Subject) -> Verdict:
     plan, runtime = _open(opening, subject)
+    if subject.duty is not None:
+        _check_duty(subject.duty, plan, runtime)
     known = [block for block in subject.calibrations if block.release == subject.release.value]
     if not known:
         raise StopError(Ruling.UNDECIDABLE, Reason.CALIBRATION, "no trusted calibration of this release")
@@ -128,6 +133,15 @@ def _block(read: Callable[[], _Block], foreign: Reason, bad: Reason) -> _Block:
         raise StopError(Ruling.FAIL, bad, str(error)) from None
     except VerificationError as error:
         raise StopError(Ruling.WITHHELD, foreign, str(error)) from None
+
+
+def _check_duty(duty: Duty, plan: TracePlan, runtime: RuntimeInfo) -> None:
+    """docs/spec/terms.md, section 4."""
+    breach = duty.breach(plan, runtime)
+    if breach is not None and not duty.complete:
+        raise StopError(Ruling.UNDECIDABLE, Reason.TERMS, f"{breach}, but attachments are missing")
+    if breach is not None:
+        raise StopError(Ruling.FAIL, Reason.TERMS, breach)
 
 
 def _prepare(plan: TracePlan, runtime: RuntimeInfo, subject: Subject) -> Bench:

@@ -5,28 +5,71 @@ The node is not trusted: sizes and times have limits, redirects are not followed
 
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from tempfile import SpooledTemporaryFile
 from threading import Timer
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 
-from modelreg.errors import FormatError, InputError, NotFoundError, UnreachableError
+from modelreg.errors import (
+    FormatError,
+    InputError,
+    ModelregError,
+    NotFoundError,
+    NotPermittedError,
+    UnreachableError,
+)
 from modelreg.format.receipt import SIGNED_BYTES, SignedReceipt
 from modelreg_verifier.receipts.access import HEADER
 from modelreg_verifier.receipts.opening import BYTES_MAX, Opening, read_opening
 from modelreg_verifier.receipts.pages import PAGE_MAX
 
-__all__ = ["NodeClient"]
+__all__ = ["KeepingError", "NodeClient", "Patience"]
 
 _SILENCE_SECONDS = 20.0
 _HEADER_BYTES_MAX = 4 << 20
 _STEP = 256 << 10
 _IN_MEMORY = 16 << 20
 _OK = 200
-_GONE = (404, 410)
+# All other answers than these are final: asking again would be told the same.
+_STATUSES: dict[int, type[ModelregError]] = {401: NotPermittedError, 403: NotPermittedError}
+_STATUSES |= dict.fromkeys((429, 502, 503, 504), UnreachableError)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_Answer = TypeVar("_Answer")
+
+
+class KeepingError(ModelregError):
+    """This machine cannot keep what the node answered: no fault of the node's."""
+
+    exit_code = UnreachableError.exit_code
+
+
+class Patience:
+    """Asks again what got no answer, until so many seconds were spent waiting, all questions together.
+
+    Args:
+        seconds: what a node has to answer in.
+        sleep: waits so many seconds.
+    """
+
+    def __init__(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._left, self._sleep = seconds, sleep
+
+    def wait_for(self, ask: Callable[[], _Answer]) -> _Answer:
+        """What `ask` gives. Raises what it raises, UnreachableError only when the time is used up."""
+        pause = _FIRST_PAUSE
+        while True:
+            start = time.monotonic()
+            try:
+                return ask()
+            except UnreachableError:
+                self._left -= time.monotonic() - start + pause
+                if self._left <= 0:
+                    raise
+            self._sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 class NodeClient:
@@ -82,8 +125,10 @@ class NodeClient:
             request: the header that asks for it, as `sign_request` makes it.
 
         Raises:
-            NotFoundError: the node has none.
-            UnreachableError: no answer in time, or a refusal.
+            NotFoundError: the node has none, or none that opens the receipt.
+            NotPermittedError: it shows none to this account.
+            UnreachableError: no answer in time, or one that says so.
+            KeepingError: this machine has no place for it.
             FormatError: an answer that is no opening.
         """
         path, most = f"/openings/0x{digest.hex()}", self._opening_bytes
@@ -132,7 +177,7 @@ def _take(answer: HTTPResponse, file: BinaryIO, most: int, seconds: float) -> No
     """Write the body to a file. Raises as `NodeClient.opening`, and what the connection raises."""
     end = time.monotonic() + seconds
     if answer.status != _OK:
-        kind = NotFoundError if answer.status in _GONE else UnreachableError
+        kind = _STATUSES.get(answer.status, NotFoundError)
         reason = ascii(answer.read(2048).decode("utf-8", "replace"))[:200]
         raise kind(f"the node answers with status {answer.status}", found=reason)
     size = 0
@@ -140,6 +185,13 @@ def _take(answer: HTTPResponse, file: BinaryIO, most: int, seconds: float) -> No
         size += len(piece)
         if size > most:
             raise FormatError("answer of the node", expected=f"at most {most} bytes", found="more")
-        file.write(piece)
+        _keep(file, piece)
     if time.monotonic() >= end or answer.length:
         raise IncompleteRead(b"", answer.length)
+
+
+def _keep(file: BinaryIO, piece: bytes) -> None:
+    try:
+        file.write(piece)
+    except OSError as error:
+        raise KeepingError("cannot keep what the node answers", found=error.strerror) from None

@@ -41,9 +41,16 @@ class PlanTable:
         self._plans = tuple(plans)
         self._chosen: dict[tuple[ReleaseId, str], TracePlan] = {}
 
-    def has(self, file: str) -> bool:
-        """Whether a plan names this path."""
-        return any(plan.file == file for plan in self._plans)
+    def candidates(self, file: str, attached: Sequence[TracePlan] = ()) -> tuple[TracePlan, ...]:
+        """The plans that can be tried for a file: the operator's, else those attached to the release.
+
+        Attached plans that fix inputs are left to the operator, since they change what clients send.
+        """
+        own = tuple(plan for plan in self._plans if plan.file == file)
+        usable = (plan for plan in reversed(attached) if plan.cuts and not plan.fixed)
+        return own or tuple(
+            plan for plan in usable if plan.file == file and plan.numeric_class is NumericClass.FP32
+        )
 
     def require_used(self, files: Collection[str]) -> None:
         """Raise InputError for a plan of a file that is not among `files`."""
@@ -51,28 +58,30 @@ class PlanTable:
             if plan.file not in files:
                 raise InputError("a plan of what is not served", expected=", ".join(files), found=plan.file)
 
-    def trace(self, release: ReleaseId, file: str, model: "ModelProto") -> Traced:
+    def trace(
+        self, release: ReleaseId, file: str, model: "ModelProto", candidates: Sequence[TracePlan]
+    ) -> Traced:
         """Choose the plan of a file, and make the graph that runs by it.
 
         Args:
             release: whose file it is.
-            file: its path, which `has` knows.
+            file: its path.
             model: with all its data.
+            candidates: the first of these that is valid is taken.
 
         Raises:
-            VerificationError: no plan that names the file is valid for it.
+            VerificationError: none is valid for the file.
         """
         wrong: VerificationError | None = None
-        for plan in self._plans:
-            if plan.file == file:
-                try:
-                    program = Program.of(model, plan.fixed)
-                    program.places(plan.cuts)
-                except VerificationError as error:
-                    wrong = wrong or error
-                    continue
-                self._chosen[release, file] = plan
-                return _traced(program, plan)
+        for plan in candidates:
+            try:
+                program = Program.of(model, plan.fixed)
+                program.places(plan.cuts)
+            except VerificationError as error:
+                wrong = wrong or error
+                continue
+            self._chosen[release, file] = plan
+            return _traced(program, plan)
         raise wrong or VerificationError(f"no plan of {file}")
 
     def plan_of(self, release: ReleaseId, file: str) -> TracePlan:

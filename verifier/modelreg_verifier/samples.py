@@ -1,27 +1,29 @@
 """Inputs to try a program with, made from what its graph says of them."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.errors import InputError
+from modelreg.format.trace_plan import FixedInput
 from modelreg_verifier.elements import ONNX_TYPES
 from modelreg_verifier.program import Program
 
 if TYPE_CHECKING:
-    from onnx import ValueInfoProto
+    from onnx import ModelProto, ValueInfoProto
 
-__all__ = ["sample_inputs"]
+__all__ = ["FREE_DIM", "fixed_inputs", "sample_inputs"]
 
-_FREE_DIM = 32
+FREE_DIM = 32
 _FLOATS = frozenset({"FP16", "FP32", "FP64", "BF16"})
 _DATATYPES = {number: datatype for datatype, number in ONNX_TYPES.items()}
 _PLAIN = frozenset({"Identity", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten"})
 
 
 def sample_inputs(
-    program: Program, rng: np.random.Generator, *, batch: int = 1, free: int = _FREE_DIM
+    program: Program, rng: np.random.Generator, *, batch: int = 1, free: int = FREE_DIM
 ) -> dict[str, NDArray[Any]]:
     """One value for each input: normal numbers, indices inside the table that they look up, else ones.
 
@@ -39,6 +41,30 @@ def sample_inputs(
         value.name: _sample(value, rng, batch, free, tables.get(value.name))
         for value in program.model.graph.input
     }
+
+
+def fixed_inputs(model: "ModelProto", values: Mapping[str, str]) -> tuple[FixedInput, ...]:
+    """Inputs with a value of their own, each one number written as text, of the type that the graph declares.
+
+    Raises:
+        InputError: the graph has no such input of numbers, or the text is no number of its type.
+    """
+    declared = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    return tuple(
+        FixedInput(name, *_number(name, text, declared.get(name, 0)))
+        for name, text in sorted(values.items(), key=lambda item: item[0].encode())
+    )
+
+
+def _number(name: str, text: str, element: int) -> tuple[str, bytes]:
+    datatype = _DATATYPES.get(element, "BYTES")
+    if datatype == "BYTES":
+        raise InputError(f"fixed input {name!a}", expected="an input of numbers", found="none")
+    try:
+        number = float(text) if datatype in _FLOATS else int(text)
+        return datatype, np.array(number, _numpy_type(element)).tobytes()
+    except (ValueError, OverflowError):
+        raise InputError(f"value of {name!a}", expected=f"a number of {datatype}", found=text[:40]) from None
 
 
 def _sample(

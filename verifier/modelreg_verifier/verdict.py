@@ -40,6 +40,7 @@ class Reason(Enum):
     PLAN_BLOCK = "plan block"
     RUNTIME_BLOCK = "runtime block"
     COMMITMENT = "commitment"
+    TERMS = "terms"
     PART = "part"
     PLAN = "plan"
     RUNTIME = "runtime"

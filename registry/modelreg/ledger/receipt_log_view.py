@@ -150,11 +150,11 @@ class ReceiptLogView:
         return self.challenge(place_id(node, index, seq))
 
     def attachments(self, release: ReleaseId, account: bytes) -> tuple[bytes, ...]:
-        """The newest digests that an account attached to a release, oldest first, each once; at most 256."""
+        """The digests that an account attached to a release, in their order; only the first 256."""
         slot = layout.attachments_slot(bytes(release), account)
-        size = self._word(slot)
-        words = self.state.words([array_at(slot, at) for at in range(max(0, size - ATTACHMENTS_MAX), size)])
-        return tuple(dict.fromkeys(word.to_bytes(32, "big") for word in words))
+        size = min(self._word(slot), ATTACHMENTS_MAX)
+        words = self.state.words([array_at(slot, at) for at in range(size)])
+        return tuple(word.to_bytes(32, "big") for word in words)
 
     def charged(self, policy: bytes, receipt: bytes) -> int:
         """What a receipt has cost its node under a policy, in wei."""

@@ -20,7 +20,13 @@ from modelreg.ledger.endpoint import Call, Receipt
 from modelreg.ledger.hexdata import address_text
 from modelreg.ledger.receipt_log_batches import batch_of_block, find_batch
 from modelreg.ledger.receipt_log_policy import Policy
-from modelreg.ledger.receipt_log_records import ENDPOINT_BYTES_MAX, AnchoredBatch, Node, Status
+from modelreg.ledger.receipt_log_records import (
+    ATTACHMENTS_MAX,
+    ENDPOINT_BYTES_MAX,
+    AnchoredBatch,
+    Node,
+    Status,
+)
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.ledger.view import View
 from modelreg.ledger.writer import Writer
@@ -188,12 +194,20 @@ class ReceiptLogWriter:
     def attach(self, release: ReleaseId, digest: bytes) -> Receipt | None:
         """Say that a block, given by its blake3 digest of 32 bytes, belongs to a release.
 
-        Raises NotFoundError for an unknown release, InputError for what is no digest.
+        Raises NotFoundError for an unknown release, InputError for what is no digest, ConflictError if there
+        are as many as readers look at.
         """
         if len(digest) != DIGEST_BYTES:
             raise InputError("digest of a block", expected=f"{DIGEST_BYTES} bytes", found=len(digest))
-        arguments = [bytes(release), digest]
-        return self._apply("attach", arguments, lambda log: digest in log.attachments(release, self.account))
+
+        def is_done(log: ReceiptLogView) -> bool:
+            known = log.attachments(release, self.account)
+            if digest not in known and len(known) == ATTACHMENTS_MAX:
+                most = f"at most {ATTACHMENTS_MAX} attachments of an account"
+                raise ConflictError(f"release {release} is full", expected=most, found="as many")
+            return digest in known
+
+        return self._apply("attach", [bytes(release), digest], is_done)
 
     def _enrolled(self, log: ReceiptLogView, policy: bytes, *, resigned: bool) -> bool:
         found = log.enrolment(self.account, policy)

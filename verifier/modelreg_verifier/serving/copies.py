@@ -83,6 +83,11 @@ class VerifiedCopy:
         self._plaintext = LocalPlaintext()
         self._plaintext.add(manifest, root)
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths of the release's files."""
+        return frozenset(self._files)
+
     def read(self, path: str) -> bytes:
         """A whole file. Raises VerificationError where it was changed since."""
         number = self._files[path]

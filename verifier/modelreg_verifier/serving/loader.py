@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modelreg.errors import InputError, ModelregError
+from modelreg.errors import InputError, ModelregError, NotPermittedError
 from modelreg.format.names import ReleaseId
 from modelreg.home import Home
 from modelreg.ledger.view import View
+from modelreg_verifier.duty import Duty
 from modelreg_verifier.plans import PlanTable
 from modelreg_verifier.serving.copies import Source, VerifiedCopy, resolve, verified_copy
 from modelreg_verifier.serving.engine import Engine
@@ -20,12 +21,22 @@ from modelreg_verifier.serving.models import Served, ServedModels
 from modelreg_verifier.serving.target import Target
 from modelreg_verifier.whole_model import whole_model
 
-__all__ = ["Loader", "Loading"]
+if TYPE_CHECKING:
+    from modelreg.format.trace_plan import TracePlan
 
+__all__ = ["Loader", "Loading", "Vouched"]
 
 Event = Callable[[dict[str, Any]], None]
 _Key = tuple[str, str]
 _LEDGER = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What the ledger says of a release: plans that its publisher attached, and what this node owes."""
+
+    plans: "tuple[TracePlan, ...]" = ()
+    duties: tuple[Duty, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,7 @@ class Loading:
         allow_yanked: serve releases that were withdrawn.
         remark: told what happens, in words.
         plans: by which files are traced; others run whole.
+        vouch: looks up what the ledger says of a release with these paths.
     """
 
     home: Path
@@ -47,6 +59,7 @@ class Loading:
     allow_yanked: bool = False
     remark: Callable[[str], None] = lambda _: None
     plans: PlanTable = field(default_factory=PlanTable)
+    vouch: Callable[[Source, frozenset[str]], Vouched] = lambda *_: Vouched()
 
 
 class Loader:
@@ -116,7 +129,11 @@ class Loader:
     def _load(self, target: Target, source: Source) -> Served:
         copy = verified_copy(self._loading.home, source, self._loading.remark)
         file = copy.onnx_file(target.file)
-        release = source.release
+        release, vouched = source.release, self._loading.vouch(source, copy.paths)
+        engine = self._engine(release.release_id, file, copy, vouched)
+        plan = self._loading.plans.plan_of(release.release_id, file)
+        for duty in vouched.duties:
+            _require_kept(duty.breach(plan, engine.runtime), source)
         return Served(
             name=target.served_name(source.model),
             selector=target.selector,
@@ -124,13 +141,24 @@ class Loader:
             release=release.release_id,
             content_root=release.content_root,
             file=file,
-            engine=self._engine(release.release_id, file, copy),
+            engine=engine,
         )
 
-    def _engine(self, release: ReleaseId, file: str, copy: VerifiedCopy) -> Engine:
+    def _engine(self, release: ReleaseId, file: str, copy: VerifiedCopy, vouched: Vouched) -> Engine:
         threads, plans = self._loading.threads, self._loading.plans
         raw, external = copy.model(file)
-        if not plans.has(file):
+        candidates = plans.candidates(file, vouched.plans)
+        if not candidates:
             return Engine(raw, external, threads=threads)
-        traced = plans.trace(release, file, whole_model(raw, external))
+        traced = plans.trace(release, file, whole_model(raw, external), candidates)
         return Engine(traced.raw, threads=threads, cuts=traced.cuts, outputs=traced.outputs)
+
+
+def _require_kept(breach: str | None, source: Source) -> None:
+    """docs/spec/terms.md, section 3."""
+    if breach is not None:
+        raise NotPermittedError(
+            f"serving {source.model}@{source.release.version} would break the terms of a policy",
+            found=breach,
+            hint="have a party calibrate this plan and runtime, or leave it: modelreg node resign",
+        )

@@ -1,0 +1,174 @@
+"""One run of `audit`: a batch is found, its receipts are read, a sample is judged, the outcome is kept."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelreg.errors import ModelregError, NotFoundError, UnreachableError
+from modelreg.format.calibration import Calibration
+from modelreg.format.signature import Signer
+from modelreg.keys import KeyStore
+from modelreg.ledger.receipt_log_batches import newest_batches
+from modelreg.ledger.receipt_log_evidence import receipt_domain
+from modelreg.ledger.receipt_log_view import ReceiptLogView
+from modelreg_cli.audit_report import show, write_report
+from modelreg_cli.audit_verdicts import write_verdicts
+from modelreg_cli.receipt_log import receipt_log
+from modelreg_cli.session import Session
+from modelreg_verifier.audit_subjects import Trusted, subjects
+from modelreg_verifier.auditor import Auditor, Shown, block_after, shown_by
+from modelreg_verifier.detection import false_receipts, needed_draws
+from modelreg_verifier.node_client import NodeClient, Patience
+from modelreg_verifier.receipts.access import sign_request
+from modelreg_verifier.receipts.opening import Opening
+from modelreg_verifier.rules import Rules, require_jurisdiction
+from modelreg_verifier.sampling import sample, seed_of
+
+if TYPE_CHECKING:
+    from modelreg.format.batch import Batch
+    from modelreg.format.receipt import SignedReceipt
+    from modelreg.ledger.header import Header
+    from modelreg.ledger.receipt_log_records import AnchoredBatch
+
+__all__ = ["Audit", "Wanted"]
+
+_REQUEST_SECONDS = 300
+_TELL_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be audited, and how; the options of the command."""
+
+    node: bytes
+    url: str | None
+    policy: bytes | None
+    calibrations: tuple[Calibration, ...] = field(repr=False)
+    plans: frozenset[bytes]
+    draws: int | None
+    detect: float
+    share: float
+    patience: float
+    report: Path | None
+    verdicts: Path | None
+
+    def size(self, count: int) -> tuple[int, int]:
+        """How many of `count` receipts to draw, and for how many false ones that is enough."""
+        false = false_receipts(count, Fraction(str(self.share)))
+        draws = self.draws
+        if draws is None:
+            draws = needed_draws(count, false, Fraction(str(self.detect)))
+        return min(draws or count, count), false
+
+
+class Audit:
+    """Audits batches of one node.
+
+    Raises, on construction: NotFoundError for a node, policy or terms that are not there, InputError for a
+    home without a key.
+    """
+
+    def __init__(self, session: Session, wanted: Wanted, password_file: Path | None) -> None:
+        home = session.home
+        self._session, self._wanted = session, wanted
+        self._domain = receipt_domain(home.config.chain.chain_id)
+        account = KeyStore(home.keystore).load(home.key, session.password(password_file))
+        self._signer = Signer(bytes(account.key))
+        with receipt_log(session) as log:
+            node = log.require_node(wanted.node)
+            self._rules = Rules.read(log, wanted.policy, home.blocks) if wanted.policy else None
+        self._client = NodeClient(wanted.url or node.endpoint)
+        self._subject = subjects(
+            Trusted(
+                session.root,
+                session.ledger,
+                self._domain,
+                wanted.calibrations,
+                session.output.remark,
+                self._rules,
+            )
+        )
+
+    def newest(self) -> int:
+        """The number of the node's newest batch. Raises NotFoundError if it has none."""
+        with receipt_log(self._session) as log:
+            count = log.require_node(self._wanted.node).batches
+        if not count:
+            raise NotFoundError(f"node 0x{self._wanted.node.hex()} has anchored no batch yet")
+        return count - 1
+
+    def run(self, index: int | None) -> ModelregError | None:
+        """Audit a batch, print and keep the outcome; returns what was wrong.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            UnreachableError: no block came after it yet, or the node shows no receipts.
+            VerificationError: what it shows is not what it anchored.
+            NotPermittedError: the node had not agreed to the policy.
+        """
+        wanted, session = self._wanted, self._session
+        anchored, after = self._find(index)
+        batch, seed = anchored.batch, seed_of(after.hash, anchored.batch.root)
+        patience = Patience(wanted.patience)
+        shown = patience.wait_for(lambda: shown_by(self._receipts(batch), batch, self._domain))
+        count, false = wanted.size(batch.count)
+        auditor = Auditor(lambda digest: self._ask(patience, digest), self._subject, _telling(session))
+        report = auditor.audit(batch, shown, seed, sample(seed, shown.strata, count), false)
+        if wanted.report is not None:
+            write_report(wanted.report, report)
+        if wanted.verdicts is not None and self._rules is not None:
+            policy = self._rules.policy
+            write_verdicts(wanted.verdicts, self._signer, policy, anchored, shown, report, self._domain)
+        others = _others(shown, wanted.plans) if wanted.plans else None
+        return show(session, anchored, report, others)
+
+    def _ask(self, patience: Patience, digest: bytes) -> Opening:
+        def ask() -> Opening:
+            deadline = int(time.time()) + _REQUEST_SECONDS
+            return self._client.opening(digest, sign_request(self._signer, digest, deadline, self._domain))
+
+        return patience.wait_for(ask)
+
+    def _find(self, index: int | None) -> "tuple[AnchoredBatch, Header]":
+        """The batch, and the block that draws the sample."""
+        with self._session.ledger() as view:
+            head, log = view.header, ReceiptLogView.beside(view)
+            anchored = _batch(log, self._wanted.node, index)
+            if self._rules is not None:
+                require_jurisdiction(log, self._rules.policy, anchored)
+        with self._session.home.reader() as reader:
+            return anchored, block_after(anchored.block, head, reader.header)
+
+    def _receipts(self, batch: "Batch") -> "Iterator[SignedReceipt]":
+        try:
+            yield from self._client.receipts(batch.epoch, batch.first, batch.count)
+        except NotFoundError as error:
+            raise UnreachableError("the node withholds receipts", found=str(error)) from None
+
+
+def _telling(session: Session) -> Callable[[int], None]:
+    last = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > _TELL_SECONDS:
+            last = time.monotonic()
+            session.output.remark(f"{done} receipts judged")
+
+    return tell
+
+
+def _batch(log: ReceiptLogView, node: bytes, index: int | None) -> "AnchoredBatch":
+    if log.require_node(node).batches <= (index or 0):
+        raise NotFoundError(
+            f"node 0x{node.hex()} has anchored no batch" + ("" if index is None else f" {index}"),
+            hint="nodes anchor with `modelreg anchor`",
+        )
+    return next(found for found in newest_batches(log, node) if index in (None, found.index))
+
+
+def _others(shown: Shown, wanted: frozenset[bytes]) -> int:
+    return sum(shown.plan(place) not in wanted for place in range(len(shown.digests)))
