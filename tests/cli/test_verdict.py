@@ -1,4 +1,4 @@
-"""Auditing under a policy: attached plans and calibrations, signed verdicts, and what a quorum of them costs."""
+"""Auditing under a policy: what is attached, signed verdicts, and what a quorum of them costs."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ main()
 
 
 class Judged(World):
-    """A node under a policy with strict terms, and three auditors; the publisher attached what it measured."""
+    """A node under strict terms, and three auditors; the publisher attached what it measured."""
 
     def __init__(self, root, policy):
         super().__init__(root)

@@ -180,7 +180,7 @@ def test_texts_are_no_inputs(bert):
 
 def test_the_process_ends_with_the_block(bert):
     with node_in(HERE, bert[0], Settings()) as node:
-        process = node._process
+        process = node._process._process
         assert process.poll() is None
     assert process.poll() is not None
 

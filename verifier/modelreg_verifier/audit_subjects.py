@@ -16,6 +16,7 @@ from modelreg.home import Home
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.ledger.view import View
 from modelreg_verifier.bench import Bench, bench_of, settings_like
+from modelreg_verifier.bounded import BoundedSessions
 from modelreg_verifier.duty import Duty
 from modelreg_verifier.judge import Subject
 from modelreg_verifier.release import read_release
@@ -116,4 +117,4 @@ def _bench(trusted: Trusted, source: Source, plan: TracePlan, settings: Settings
     except VerificationError as error:
         # What is wrong with the auditor's own copy, or with its reading of it, is not the node's doing.
         raise UnreachableError(f"cannot read {plan.file}", found=str(error)) from None
-    return bench_of(model, plan, settings)
+    return bench_of(model, plan, settings, BoundedSessions().session)

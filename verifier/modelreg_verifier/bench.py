@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Settings, runtime_info
+from modelreg_verifier.runtime import MakeRuns, Session, Settings, runtime_info
 from modelreg_verifier.segments import Replay
 
 if TYPE_CHECKING:
@@ -24,19 +24,20 @@ class Bench:
     runtime: RuntimeInfo
 
 
-def bench_of(model: "ModelProto", plan: TracePlan, settings: Settings) -> Bench:
+def bench_of(model: "ModelProto", plan: TracePlan, settings: Settings, make: MakeRuns = Session) -> Bench:
     """Prepare the replay of a plan that names this model.
 
     Args:
         model: the verified file of the release, with its external data.
         plan: which of its inputs are fixed, and where it is cut.
         settings: how segments run; sessions are made when they are needed.
+        make: makes a session; in this process if nothing else is said.
 
     Raises:
         VerificationError: the plan is not valid for the file.
     """
     program = Program.of(model, plan.fixed)
-    replay = Replay(program, plan.cuts, settings)
+    replay = Replay(program, plan.cuts, settings, make)
     return Bench(program, replay, runtime_info(settings, plan.numeric_class))
 
 

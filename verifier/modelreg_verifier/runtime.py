@@ -1,11 +1,11 @@
 """Running ONNX graphs in onnxruntime, and this machine's fingerprint. Specified in docs/spec/trace.md."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from modelreg.format.trace_plan import NumericClass
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["Arrays", "Session", "Settings", "runtime_info", "with_outputs"]
+__all__ = ["Arrays", "MakeRuns", "Runs", "Session", "Settings", "runtime_info", "with_outputs"]
 
 Arrays = Mapping[str, NDArray[Any]]
 """Tensors by name."""
@@ -70,18 +70,31 @@ class Settings:
             )
 
 
+class Runs(Protocol):
+    """A graph that is ready to run, here or elsewhere: what `Session` says."""
+
+    types: dict[str, int]
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """All outputs by name."""
+
+
+MakeRuns = Callable[["ModelProto", Settings], Runs]
+"""Prepares a graph to run; `Session` does."""
+
+
 class Session:
     """A graph that is ready to run.
 
     Args:
-        model: a graph of less than 2 GiB; all its outputs are given back.
+        model: a graph of less than 2 GiB, or its bytes; all its outputs are given back.
         settings: how to run it.
 
     Raises:
         InputError: the runtime refuses the graph, or lacks the provider.
     """
 
-    def __init__(self, model: "ModelProto", settings: Settings) -> None:
+    def __init__(self, model: "ModelProto | bytes", settings: Settings) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -92,7 +105,7 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = _FATAL
         try:
-            graph = model.SerializeToString()
+            graph = model if isinstance(model, bytes) else model.SerializeToString()
             self._session = onnxruntime.InferenceSession(graph, options, providers=[settings.provider])
         except Exception as error:  # noqa: BLE001 - the runtime's errors have no other common root
             raise InputError("the runtime refuses the graph", found=_brief(error)) from None

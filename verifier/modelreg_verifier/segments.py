@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from modelreg.errors import VerificationError
 from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Arrays, Session, Settings
+from modelreg_verifier.runtime import Arrays, MakeRuns, Runs, Session, Settings
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -75,17 +75,25 @@ class Replay:
         program: the program of the plan.
         cuts: the plan's cuts.
         settings: how to run the segments.
+        make: prepares a segment; in this process if nothing else is said.
 
     Raises:
         VerificationError: the cuts are not valid for the program.
     """
 
-    def __init__(self, program: Program, cuts: Sequence[Sequence[str]], settings: Settings) -> None:
+    def __init__(
+        self,
+        program: Program,
+        cuts: Sequence[Sequence[str]],
+        settings: Settings,
+        make: MakeRuns = Session,
+    ) -> None:
         self.segments = segments(program, cuts)
         self._program = program
         self._settings = settings
+        self._make = make
         self._types: dict[str, int] = {}
-        self._sessions: list[Session | None] = []
+        self._sessions: list[Runs | None] = []
 
     def run(self, number: int, start: Arrays, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """The ends of segment `number`, from the tensors of the cut before it and the graph's inputs.
@@ -93,6 +101,7 @@ class Replay:
         Raises:
             VerificationError: a tensor is missing.
             InputError: the runtime refuses the segment or the tensors, or a cut has what is no tensor.
+            UnreachableError: it took too long, if `make` sets a limit.
         """
         segment = self.segments[number]
         given: dict[str, NDArray[Any]] = {}
@@ -101,13 +110,13 @@ class Replay:
         session = self._session(number)
         return session.run(given) if session else {}
 
-    def _session(self, number: int) -> Session | None:
+    def _session(self, number: int) -> Runs | None:
         """Sessions are made in order, because each tells the types that the next ones begin with."""
         while len(self._sessions) <= number:
             segment = self.segments[len(self._sessions)]
-            session = None
+            session: Runs | None = None
             if segment.ends:
-                session = Session(_model(self._program, segment, self._types), self._settings)
+                session = self._make(_model(self._program, segment, self._types), self._settings)
                 self._types |= session.types
             self._sessions.append(session)
         return self._sessions[number]
