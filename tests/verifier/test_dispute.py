@@ -244,3 +244,33 @@ def test_envelope_is_that_without_optimization_if_there_is_one(bert):
     )  # fmt: skip
     assert claim_envelope([both], node, 1) == (2.0,)
     assert claim_envelope([both], node, 2) is None
+
+
+def ratio_world():
+    model = graphs.parsed(
+        """
+        ratio (float[N, 2] x) => (float[N, 2] y, bool[N, 2] above) <float[2] two = {2.0, 2.0}> {
+          b = Sub(x, two)
+          c = Div(x, b)
+          above = Greater(c, two)
+          y = Mul(c, two)
+        }
+        """
+    )
+    return lambda *x: World(model, [["c"]], {"x": np.array([x], np.float32)})
+
+
+def test_nan_where_numbers_are_is_convicted_and_a_division_by_almost_nothing_is_not():
+    """a cheat who commits to NaN; and a machine that makes 0/0 of what is a small number elsewhere"""
+    for x, ruling in (((5, 1), Settled.FAIL), ((2.000001, 3), Settled.UNDECIDABLE)):
+        world = ratio_world()(*x)
+        trace = world.trace.changed("c", np.array([[np.nan, 1.5]], np.float32))
+        found = settled(world, 0, trace=trace)
+        assert found.ruling is ruling, found
+
+
+def test_a_comparison_that_came_out_otherwise_convicts_nobody():
+    world = ratio_world()(5, 1)
+    trace = world.trace.changed("above", np.array([[True, True]]))
+    assert settled(world, 1, trace=trace).ruling is Settled.UNDECIDABLE
+    assert settled(world, 1).ruling is Settled.CLEARED

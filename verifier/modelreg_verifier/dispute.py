@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.calibration import Calibration
 from modelreg.format.trace_plan import NumericClass
-from modelreg_verifier.distance import Outcome, batch_of, compare
+from modelreg_verifier.distance import Comparison, Outcome, batch_of, compare
 from modelreg_verifier.judge import Ready, Subject, ready
-from modelreg_verifier.judge_segments import FLOOR, PASS_UP_TO
+from modelreg_verifier.judge_segments import FLOOR, PASS_UP_TO, Steadiness
 from modelreg_verifier.receipts.claim import Claim
 from modelreg_verifier.receipts.opening import Opening
+from modelreg_verifier.referee.poles import near_pole
 from modelreg_verifier.referee.recompute import OperatorFinding, made_by, recompute
 from modelreg_verifier.segments import Segment
 from modelreg_verifier.serving.datatypes import to_array
-from modelreg_verifier.verdict import Ruling, StopError
+from modelreg_verifier.verdict import Ruling, SegmentResult, StopError
 
 __all__ = ["Settled", "Settlement", "claim_envelope", "settle"]
 
@@ -160,15 +161,28 @@ def _check_ends(found: Ready, number: int, part: Segment, claimed: dict[str, NDA
     apart = compare(
         found.opened.committed, ends, batch_of(found.opened.inputs), found.bench.program.quantized
     )
-    if apart.outcome is Outcome.OVERFLOW:
-        raise _EndError(Settled.UNDECIDABLE, f"{apart.tensor!a} overflows")
-    if apart.outcome not in (Outcome.EQUAL, Outcome.NEAR):
-        detail = (
-            f"what was claimed of {apart.tensor!a} is not what was committed to: {apart.outcome.name.lower()}"
-        )
-        raise _EndError(Settled.FAIL, detail)
-    if apart.outcome is Outcome.EQUAL:
-        return
+    if apart.outcome in (Outcome.NEAR, Outcome.OVERFLOW):
+        _check_distance(found, number, apart)
+    elif apart.outcome is not Outcome.EQUAL:
+        result = SegmentResult(number, apart.outcome, apart.distance, tensor=apart.tensor)
+        _end_for(found, part, claimed, result)
+
+
+def _end_for(
+    found: Ready, part: Segment, claimed: dict[str, NDArray[Any]], result: SegmentResult
+) -> NoReturn:
+    """No distance: honest machines can break ties otherwise, and divide by what is nearly 0."""
+    fails = Steadiness(found.bench, found.opened).ruling(result) is Ruling.FAIL
+    if result.outcome is Outcome.NON_FINITE:
+        model = found.bench.program.model
+        fails = not near_pole(model, part.nodes, {**found.opened.committed, **found.opened.inputs, **claimed})
+    detail = (
+        f"what was claimed of {result.tensor!a} is not what was committed to: {result.outcome.name.lower()}"
+    )
+    raise _EndError(Settled.FAIL if fails else Settled.UNDECIDABLE, detail)
+
+
+def _check_distance(found: Ready, number: int, apart: Comparison) -> None:
     envelope = claim_envelope(found.trusted, found.runtime.fingerprint, len(found.plan.cuts) + 1)
     if envelope is None:
         raise _EndError(Settled.UNDECIDABLE, "no trusted calibration has the node's runtime")
@@ -176,6 +190,8 @@ def _check_ends(found: Ready, number: int, part: Segment, claimed: dict[str, NDA
     if ratio > PASS_UP_TO:
         detail = f"what was claimed of {apart.tensor!a} is {ratio:.3g} envelopes from what was committed to"
         raise _EndError(Settled.FAIL, detail, ratio / PASS_UP_TO)
+    if apart.outcome is Outcome.OVERFLOW:
+        raise _EndError(Settled.UNDECIDABLE, f"{apart.tensor!a} overflows")
 
 
 def claim_envelope(
