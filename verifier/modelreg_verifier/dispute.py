@@ -20,9 +20,9 @@ from modelreg_verifier.referee.poles import near_pole
 from modelreg_verifier.referee.recompute import OperatorFinding, made_by, recompute
 from modelreg_verifier.segments import Segment
 from modelreg_verifier.serving.datatypes import to_array
-from modelreg_verifier.verdict import Ruling, SegmentResult, StopError
+from modelreg_verifier.verdict import Ruling, SegmentResult, StopError, Verdict
 
-__all__ = ["Settled", "Settlement", "claim_envelope", "settle"]
+__all__ = ["Settled", "Settlement", "claim_envelope", "settle", "without_dispute"]
 
 _PLAIN = "disabled"
 
@@ -42,7 +42,7 @@ class Settlement:
 
     Attributes:
         ruling: how it ends.
-        segment: that was disputed.
+        segment: that was disputed, or that an audit convicted without; None if it was none.
         detail: in words.
         operator: the name of the node that is off, or of which nothing can be told; None if none is.
         kind: the operator's name in ONNX.
@@ -51,7 +51,7 @@ class Settlement:
     """
 
     ruling: Settled
-    segment: int
+    segment: int | None
     detail: str
     operator: str | None = None
     kind: str | None = None
@@ -88,8 +88,16 @@ def settle(opening: Opening, claim: Claim | None, segment: int, subject: Subject
         return Settlement(end.ruling, segment, str(end), ratio=end.ratio)
 
 
+def without_dispute(verdict: Verdict) -> Settlement | None:
+    """What an audit's verdict comes to where there is nothing to settle; None if its segment is disputed."""
+    if verdict.ruling in (Ruling.DISPUTE, Ruling.INCONCLUSIVE) and verdict.segment is not None:
+        return None
+    detail = f"{verdict.reason.value}: {verdict.detail}"
+    return Settlement(_of_verdict(verdict.ruling), verdict.segment, detail)
+
+
 def _of_verdict(ruling: Ruling) -> Settled:
-    same = {Ruling.FAIL: Settled.FAIL, Ruling.WITHHELD: Settled.WITHHELD}
+    same = {Ruling.FAIL: Settled.FAIL, Ruling.WITHHELD: Settled.WITHHELD, Ruling.PASS: Settled.CLEARED}
     return same.get(ruling, Settled.UNDECIDABLE)
 
 
