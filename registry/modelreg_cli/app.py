@@ -32,6 +32,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "policy": ("policy", "Say who may judge a model's receipts."),
     "anchor": ("anchor", "Post the roots of this home's receipts."),
     "audit": ("audit", "Find out whether a node ran the models that its receipts name."),
+    "dispute": ("dispute", "Settle by one operator whether a node ran what its receipt names."),
+    "settle": ("settle", "Settle a dispute again from its evidence, without the node."),
     "verdict": ("verdict", "Show, record and act on what auditors signed."),
     "receipt": ("receipt", "Show and verify what nodes sign."),
     "verify": ("verify", "Check files on disk against a release."),

@@ -40,6 +40,7 @@ def open_receipts(
     from modelreg.format.signature import Signer
     from modelreg.keys import KeyStore
     from modelreg.ledger.receipt_log_evidence import receipt_domain
+    from modelreg_verifier.programs import released_programs
     from modelreg_verifier.receipts.service import ReceiptService, journal_of
 
     home = session.home
@@ -52,6 +53,7 @@ def open_receipts(
         auditors=allowed,
         token=token,
         plans=plans.plan_of,
+        programs=released_programs(home.root, session.ledger, session.output.remark),
         anchored_epoch=_anchored_epoch(session),
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelreg.ledger.view import View
     from modelreg_verifier.verify import Problem
 
-__all__ = ["verify_command"]
+__all__ = ["Evidence", "release_evidence", "verify_command"]
 
 _NAMED = 8
 
@@ -56,7 +56,8 @@ def verify_command(
     only: tuple[str, ...] = ()
     if reference is None and offline is None:
         reference, only = _from_record(session, directory)
-    with _evidence(session, reference, offline, block) as (view, release, manifest):
+    with release_evidence(session, reference, offline, block) as found:
+        view, release, manifest = found.view, found.release, found.manifest
         name = f"{view.model_name(release.model)}@{release.version}"
         if release.yanked:
             reason = printable(str(view.yank_reason(release.release_id)))
@@ -141,21 +142,41 @@ def _from_record(session: Session, directory: Path) -> tuple[Reference, tuple[st
     return AtRelease(copy.release_id), copy.only
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A release on the ledger of a chain, and its manifest."""
+
+    chain_id: int
+    view: "View"
+    release: "Release"
+    manifest: "Manifest"
+
+
 @contextmanager
-def _evidence(
+def release_evidence(
     session: Session, reference: Reference | None, offline: Path | None, block: str | None
-) -> "Iterator[tuple[View, Release, Manifest]]":
+) -> Iterator[Evidence]:
+    """What the ledger, or a bundle of it, says of a release.
+
+    Args:
+        session: the home, for its ledger or for the newest block that it has seen.
+        reference: which release; None, with a bundle, for the bundle's.
+        offline: the bundle; None for the ledger.
+        block: with a bundle, the text of a block hash that is trusted.
+
+    Raises:
+        ModelregError: it cannot be had, or is not proven.
+    """
     if offline is not None:
         yield _offline(session, reference, offline, block)
     elif reference is not None:
         with session.ledger() as view:
             release = view.resolve(reference)
-            yield view, release, session.manifest(release)
+            chain_id = session.home.config.chain.chain_id
+            yield Evidence(chain_id, view, release, session.manifest(release))
 
 
-def _offline(
-    session: Session, reference: Reference | None, path: Path, block: str | None
-) -> "tuple[View, Release, Manifest]":
+def _offline(session: Session, reference: Reference | None, path: Path, block: str | None) -> Evidence:
     from modelreg.ledger.reader import Reader
     from modelreg.store.files import os_errors
     from modelreg.store.plaintext import Plaintext
@@ -168,7 +189,7 @@ def _offline(
     view = Reader(ReplayingRpc(bundle.answers), bundle.contract, bundle.chain_id).at_block(bundle.block)
     require_known_block(view.header, bundle.contract, session.root / "trusted-head.json", block)
     release = _bundled(view, reference or AtRelease(bundle.release), bundle.release)
-    return view, release, read_release(release, Plaintext(bundle))
+    return Evidence(bundle.chain_id, view, release, read_release(release, Plaintext(bundle)))
 
 
 def _bundled(view: "View", reference: Reference, held: ReleaseId) -> "Release":

@@ -13,6 +13,7 @@ from modelreg.format.receipt import SIGNED_BYTES, SignedReceipt
 from modelreg_verifier.receipts.access import HEADER as ASK
 from modelreg_verifier.receipts.access import Access, sign_request
 from modelreg_verifier.receipts.assembly import parse_parts
+from modelreg_verifier.receipts.claim import read_claim, sign_claim
 from modelreg_verifier.receipts.opening import read_opening
 from modelreg_verifier.receipts.opening_check import check_opening, missing_parts
 from modelreg_verifier.receipts.pages import PAGE_MAX, ReceiptPages
@@ -32,6 +33,12 @@ class World:
         self.access = Access(DOMAIN, frozenset({AUDITOR.address}), TOKEN, Clock())
         self.remade = []
         self.cuts = CUTS
+        self.claim = self.claimed
+
+    def claimed(self, digest, segment):
+        if segment > 3:
+            raise NotFoundError(f"segment {segment}")
+        return sign_claim(digest, segment, {"y": floats(segment)}, DOMAIN, NODE)
 
     def remake(self, release, plan, inputs):
         self.remade.append((release, plan, dict(inputs)))
@@ -41,8 +48,8 @@ class World:
         """Status and body of one GET."""
 
         async def run():
-            pages = ReceiptPages(self.records, self.access, self.remake)
-            kind = re.match("/(receipts|batches|openings)", path)[1]
+            pages = ReceiptPages(self.records, self.access, self.remake, self.claim)
+            kind = re.match("/(receipts|batches|openings|claims)", path)[1]
             reply = await getattr(pages, kind)(path.removeprefix(f"/{kind}"), query or {}, headers or {})
             return reply.status, b"".join(map(bytes, reply.parts))
 
@@ -278,3 +285,20 @@ def test_damaged_tensors_are_not_sent(world):
     raw[-1] ^= 1
     file.write_bytes(raw)
     assert world.get(f"/openings/{digest}", {}, OPERATOR)[0] == 500
+
+
+def test_claims_are_for_those_who_may_see_openings(world):
+    _, digest = world.record()
+    status, body = world.get(f"/claims/{digest}", {"segment": "3"}, OPERATOR)
+    assert status == 200
+    claim = read_claim(io.BytesIO(body))
+    claim.verify(NODE.address, DOMAIN)
+    assert (f"0x{claim.receipt.hex()}", claim.segment) == (digest, 3)
+    assert world.get(f"/claims/{digest}", {"segment": "3"})[0] == 401
+    for segment in ("", "-1", "x", "65536", "99999999999999999"):
+        assert world.get(f"/claims/{digest}", {"segment": segment}, OPERATOR)[0] == 400
+    assert world.get(f"/claims/{digest}", {}, OPERATOR)[0] == 400
+    assert world.get(f"/claims/{digest}", {"segment": "4"}, OPERATOR)[0] == 410
+    assert world.get("/claims/0x" + "ab" * 32, {"segment": "0"}, OPERATOR)[0] == 404
+    world.claim = None
+    assert world.get(f"/claims/{digest}", {"segment": "3"}, OPERATOR)[0] == 404

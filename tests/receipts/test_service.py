@@ -5,9 +5,12 @@ import json
 import time
 
 import pytest
+from onnx import ModelProto
 
 from modelreg.format import receipt_text
 from modelreg.format.trace_plan import TracePlan
+from modelreg_verifier.program import Program
+from modelreg_verifier.receipts.claim import read_claim
 from modelreg_verifier.receipts.opening import read_opening
 from modelreg_verifier.receipts.opening_check import check_opening, missing_parts
 from modelreg_verifier.receipts.recorder import ReceiptRecorder
@@ -24,9 +27,13 @@ TOKEN = b"the operator's own"
 OPERATOR = {"Authorization": "Bearer " + TOKEN.decode()}
 
 
+def programs(_release, plan):
+    return Program.of(ModelProto.FromString(graphs.linear()), plan.fixed)
+
+
 @pytest.fixture
 def service(tmp_path):
-    made = ReceiptService(journal_of(tmp_path, NODE.address), NODE, DOMAIN, token=TOKEN)
+    made = ReceiptService(journal_of(tmp_path, NODE.address), NODE, DOMAIN, token=TOKEN, programs=programs)
     made.recorder = ReceiptRecorder(made.journal, lambda *_: PLAN)
     yield made
     made.close()
@@ -59,6 +66,21 @@ def test_cuts_are_computed_again_for_an_opening(service):
         status, _, answer = ask(server.url, f"/openings/0x{digest}", headers=OPERATOR)
         assert (status, "not served any more" in json.dumps(answer)) == (500, True)
         assert ask(server.url, f"/openings/0x{digest}?parts=outputs", headers=OPERATOR)[0] == 200
+
+
+def test_claims_are_computed_from_what_was_committed(service):
+    models = graphs.table(traced())
+    with running(models, recorder=service.recorder, pages=service.pages(models)) as server:
+        digest = digest_of(infer(server.url, "acme/traced", {"inputs": [X]})[1])
+        status, _, raw = ask(server.url, f"/claims/0x{digest.hex()}?segment=0", headers=OPERATOR)
+        assert status == 200
+        claim = read_claim(io.BytesIO(raw))
+        claim.verify(NODE.address, DOMAIN)
+        status, _, raw = ask(server.url, f"/openings/0x{digest.hex()}", headers=OPERATOR)
+        [cut] = read_opening(io.BytesIO(raw)).cuts
+        assert "y" in claim.tensors
+        assert (claim.receipt, claim.tensors["y"].dims) == (digest, cut.tensors["y"].dims)
+        assert ask(server.url, f"/claims/0x{digest.hex()}?segment=2", headers=OPERATOR)[0] == 410
 
 
 def test_no_answer_without_a_receipt(service):

@@ -17,7 +17,7 @@ from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.bench import Bench
 from modelreg_verifier.duty import Duty
 from modelreg_verifier.judge_segments import envelope_of, rule
-from modelreg_verifier.judge_tensors import opened_of
+from modelreg_verifier.judge_tensors import Opened, opened_of
 from modelreg_verifier.receipts.opening import Opening
 from modelreg_verifier.receipts.opening_check import (
     check_commitments,
@@ -27,7 +27,7 @@ from modelreg_verifier.receipts.opening_check import (
 )
 from modelreg_verifier.verdict import Reason, Ruling, StopError, Verdict
 
-__all__ = ["Prepare", "Subject", "judge"]
+__all__ = ["Prepare", "Ready", "Subject", "judge", "ready"]
 
 _Block = TypeVar("_Block", TracePlan, RuntimeInfo)
 
@@ -63,6 +63,17 @@ class Subject:
     duty: Duty | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An opening that passed checks 1 to 9, with the calibrations of its release and plan."""
+
+    plan: TracePlan
+    runtime: RuntimeInfo
+    bench: Bench
+    opened: Opened
+    trusted: Sequence[Calibration] = field(repr=False)
+
+
 def judge(opening: Opening | None, subject: Subject) -> Verdict:
     """Judge what a node showed of a receipt; None if nothing came in time that can be read.
 
@@ -79,6 +90,13 @@ def judge(opening: Opening | None, subject: Subject) -> Verdict:
 
 
 def _judge(opening: Opening, subject: Subject) -> Verdict:
+    found = ready(opening, subject)
+    pair = found.runtime.fingerprint, found.bench.runtime.fingerprint
+    return rule(found.bench, found.opened, envelope_of(found.trusted, *pair, len(found.plan.cuts) + 1))
+
+
+def ready(opening: Opening, subject: Subject) -> Ready:
+    """Checks 1 to 9. Raises StopError with the verdict where one fails, and VerificationError as `judge`."""
     plan, runtime = _open(opening, subject)
     if subject.duty is not None:
         _check_duty(subject.duty, plan, runtime)
@@ -94,8 +112,7 @@ def _judge(opening: Opening, subject: Subject) -> Verdict:
     trusted = [block for block in known if block.plan == plan.plan_id]
     if not trusted:
         raise StopError(Ruling.UNDECIDABLE, Reason.CALIBRATION, "no trusted calibration of this plan")
-    pair = runtime.fingerprint, bench.runtime.fingerprint
-    return rule(bench, opened, envelope_of(trusted, *pair, len(plan.cuts) + 1))
+    return Ready(plan, runtime, bench, opened, trusted)
 
 
 def _open(opening: Opening, subject: Subject) -> tuple[TracePlan, RuntimeInfo]:

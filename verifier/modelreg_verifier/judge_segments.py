@@ -10,7 +10,7 @@ from modelreg_verifier.exactness import is_exact, is_unsteady
 from modelreg_verifier.judge_tensors import Opened
 from modelreg_verifier.verdict import Reason, Ruling, SegmentResult, Verdict
 
-__all__ = ["DISPUTE_ABOVE", "FLOOR", "PASS_UP_TO", "envelope_of", "rule"]
+__all__ = ["DISPUTE_ABOVE", "FLOOR", "PASS_UP_TO", "Steadiness", "envelope_of", "rule"]
 
 FLOOR = 3e-7
 PASS_UP_TO = 10.0
@@ -69,7 +69,7 @@ def rule(bench: Bench, opened: Opened, envelope: Sequence[float] | None) -> Verd
     found = tuple(results)
     if envelope is None:
         return _without_envelope(found, refused)
-    return _verdict(found, refused, _Steadiness(bench, opened))
+    return _verdict(found, refused, Steadiness(bench, opened))
 
 
 def _result(bench: Bench, opened: Opened, envelope: Sequence[float] | None, number: int) -> SegmentResult:
@@ -81,7 +81,7 @@ def _result(bench: Bench, opened: Opened, envelope: Sequence[float] | None, numb
     return SegmentResult(number, found.outcome, found.distance, bound, ratio, found.tensor)
 
 
-class _Steadiness:
+class Steadiness:
     """Tells what only a cheat explains from what operators that choose, or divide by zero, do too."""
 
     def __init__(self, bench: Bench, opened: Opened) -> None:
@@ -90,6 +90,7 @@ class _Steadiness:
         self._floats = {name for name, array in known.items() if is_float(array)} | bench.program.quantized
 
     def ruling(self, result: SegmentResult) -> Ruling:
+        """FAIL or DISPUTE for an outcome that is none of equal, near and overflow."""
         segment, program = self._bench.replay.segments[result.segment], self._bench.program
         name = result.tensor or ""
         if result.outcome is Outcome.NON_FINITE:
@@ -113,7 +114,7 @@ def _without_envelope(results: tuple[SegmentResult, ...], refused: tuple[int, st
 
 
 def _verdict(
-    results: tuple[SegmentResult, ...], refused: tuple[int, str] | None, steadiness: _Steadiness
+    results: tuple[SegmentResult, ...], refused: tuple[int, str] | None, steadiness: Steadiness
 ) -> Verdict:
     """The first segment that is wrong decides: each began from what the node itself committed to."""
     for result in results:

@@ -23,6 +23,7 @@ from modelreg.errors import (
 )
 from modelreg.format.receipt import SIGNED_BYTES, SignedReceipt
 from modelreg_verifier.receipts.access import HEADER
+from modelreg_verifier.receipts.claim import Claim, read_claim
 from modelreg_verifier.receipts.opening import BYTES_MAX, Opening, read_opening
 from modelreg_verifier.receipts.pages import PAGE_MAX
 
@@ -78,7 +79,7 @@ class NodeClient:
     Args:
         url: where it serves; the paths of the specification are put behind it.
         seconds: the most that one answer may take in all.
-        opening_bytes: the largest opening that is read.
+        opening_bytes: the largest opening, or claim, that is read.
 
     Raises:
         InputError: a URL of another form.
@@ -134,6 +135,20 @@ class NodeClient:
         path, most = f"/openings/0x{digest.hex()}", self._opening_bytes
         with self._get(path, {HEADER: request}, most + _HEADER_BYTES_MAX) as file:
             return read_opening(file, max_bytes=most)
+
+    def claim(self, digest: bytes, segment: int, request: str) -> Claim:
+        """What each operator of a segment made, as the node claims.
+
+        Args:
+            digest: the receipt's, 32 bytes.
+            segment: its number.
+            request: the header that asks for an opening, as `sign_request` makes it.
+
+        Raises: as `opening`.
+        """
+        path, most = f"/claims/0x{digest.hex()}?segment={segment}", self._opening_bytes
+        with self._get(path, {HEADER: request}, most + _HEADER_BYTES_MAX) as file:
+            return read_claim(file, max_bytes=most)
 
     @contextmanager
     def _get(self, path: str, headers: Mapping[str, str], most: int) -> Iterator[BinaryIO]:

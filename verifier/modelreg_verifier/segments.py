@@ -13,7 +13,7 @@ from modelreg_verifier.runtime import Arrays, MakeRuns, Runs, Session, Settings
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["Replay", "Segment", "segments"]
+__all__ = ["Replay", "Segment", "segment_model", "segments"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Replay:
             segment = self.segments[len(self._sessions)]
             session: Runs | None = None
             if segment.ends:
-                session = self._make(_model(self._program, segment, self._types), self._settings)
+                session = self._make(segment_model(self._program, segment, self._types), self._settings)
                 self._types |= session.types
             self._sessions.append(session)
         return self._sessions[number]
@@ -129,8 +129,8 @@ def _take(names: Sequence[str], tensors: Arrays) -> dict[str, NDArray[Any]]:
     return {name: tensors[name] for name in names}
 
 
-def _model(program: Program, segment: Segment, types: Mapping[str, int]) -> "ModelProto":
-    """The segment as a graph of its own."""
+def segment_model(program: Program, segment: Segment, types: Mapping[str, int]) -> "ModelProto":
+    """The segment as a graph of its own; `types` has the element types of its starts, in ONNX's numbers."""
     whole = program.model
     made = type(whole)(
         ir_version=whole.ir_version, opset_import=whole.opset_import, functions=whole.functions

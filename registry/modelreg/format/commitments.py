@@ -41,6 +41,7 @@ DATATYPES = frozenset({*_WIDTHS, _STRINGS})
 
 _KIND = "modelreg/values/1"
 _MAX_TENSORS, _MAX_NAME_BYTES, _MAX_DIMS, _DIM_END = 256, 256, 16, 1 << 63
+_MAX_BLOCK = 2 << 20  # of a claim, which has more tensors than a commitment
 MAX_CUTS = (1 << 16) - 1
 _LEAF, _ROOT = b"\x05", b"\x06"
 _LENGTH = Struct("<I")
@@ -104,29 +105,29 @@ def _check_strings(octets: memoryview, count: int) -> None:
         raise FormatError("tensor data", expected=f"{count} elements, each behind its length", found="others")
 
 
-def values(tensors: Mapping[str, Tensor]) -> bytes:
+def values(tensors: Mapping[str, Tensor], most: int = _MAX_TENSORS) -> bytes:
     """The hash of named tensors, 32 bytes; the mapping's order does not count.
 
     Raises:
-        FormatError: more than 256 tensors, a name that is empty, longer than 256 bytes or no UTF-8.
+        FormatError: more than `most` tensors, a name that is empty, longer than 256 bytes or no UTF-8.
     """
-    return values_of([tensors])[0]
+    return _values(tensors, {}, most)
 
 
 def values_of(sets: Sequence[Mapping[str, Tensor]]) -> list[bytes]:
     """The hashes of several sets, each as `values` has it; a tensor in many of them is hashed once."""
     digests: dict[int, bytes] = {}
-    return [_values(tensors, digests) for tensors in sets]
+    return [_values(tensors, digests, _MAX_TENSORS) for tensors in sets]
 
 
-def _values(tensors: Mapping[str, Tensor], digests: dict[int, bytes]) -> bytes:
-    if len(tensors) > _MAX_TENSORS:
-        raise FormatError("tensors", expected=f"at most {_MAX_TENSORS}", found=len(tensors))
+def _values(tensors: Mapping[str, Tensor], digests: dict[int, bytes], most: int) -> bytes:
+    if len(tensors) > most:
+        raise FormatError("tensors", expected=f"at most {most}", found=len(tensors))
     for name in tensors:
         _check_name(name)
     # Python compares texts by code points, which is the order of their UTF-8.
     rows = [[name, *_row(tensors[name], digests)] for name in sorted(tensors)]
-    block = canonical.encode({"kind": _KIND, "tensors": rows})
+    block = canonical.encode({"kind": _KIND, "tensors": rows}, max_bytes=_MAX_BLOCK)
     return HashAlgorithm.BLAKE3_256.digest(block).value
 
 

@@ -64,9 +64,9 @@ def read_header(file: BinaryIO, kind: str, names: Sequence[str]) -> list[Any]:
     return schema.fields(canonical.decode(block, max_bytes=HEADER_BYTES_MAX), kind, names)
 
 
-def read_table(value: Any, most: int) -> tuple[Slot, ...]:
-    """Read the rows of a set whose tensors have at most `most` bytes together. Raises FormatError."""
-    slots = tuple(_slot(row, most) for row in schema.array(value, _MAX_TENSORS))
+def read_table(value: Any, most: int, rows: int = _MAX_TENSORS) -> tuple[Slot, ...]:
+    """Read at most `rows` rows of a set with at most `most` bytes of tensors. Raises FormatError."""
+    slots = tuple(_slot(row, most) for row in schema.array(value, rows))
     if any(a.name.encode() >= b.name.encode() for a, b in pairwise(slots)):
         raise FormatError("tensors", expected="strictly ascending names", found="another order")
     return slots

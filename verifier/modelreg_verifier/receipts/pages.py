@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from modelreg.errors import FormatError, ModelregError, NotFoundError
@@ -10,6 +10,7 @@ from modelreg.format.receipt import INTEGER_END
 from modelreg.format.receipt_text import to_object
 from modelreg_verifier.receipts.access import Access
 from modelreg_verifier.receipts.assembly import Parts, Remake, assemble, parse_parts
+from modelreg_verifier.receipts.claim import SEGMENTS_MAX, Claim, write_claim
 from modelreg_verifier.receipts.opening import write_opening
 from modelreg_verifier.receipts.records import Anchored, Records
 from modelreg_verifier.serving.exchange import Refusal, Reply
@@ -24,7 +25,7 @@ _PLACE = re.compile(r"/([0-9]{1,16})/([0-9]{1,16})")
 
 
 class ReceiptPages:
-    """Answers GET below `/receipts`, `/batches` and `/openings`.
+    """Answers GET below `/receipts`, `/batches`, `/openings` and `/claims`.
 
     Each method takes the path behind its prefix, the query and the headers, and raises Refusal or
     NotFoundError.
@@ -33,10 +34,17 @@ class ReceiptPages:
         records: what the node has.
         access: who may see openings.
         remake: computes cuts again that were not kept.
+        claim: makes the claim over a segment of a receipt, given by its digest; None for a node without.
     """
 
-    def __init__(self, records: Records, access: Access, remake: Remake) -> None:
-        self._records, self._access, self._remake = records, access, remake
+    def __init__(
+        self,
+        records: Records,
+        access: Access,
+        remake: Remake,
+        claim: Callable[[bytes, int], Claim] | None = None,
+    ) -> None:
+        self._records, self._access, self._remake, self._claim = records, access, remake, claim
         self._opening = asyncio.Semaphore(_OPENINGS_AT_ONCE)
 
     async def receipts(self, path: str, query: Mapping[str, str], _headers: Mapping[str, str]) -> Reply:
@@ -69,12 +77,32 @@ class ReceiptPages:
         async with self._opening:
             return await asyncio.to_thread(self._open, digest, parts)
 
+    async def claims(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
+        """What each operator of a segment made (dispute.md, section 2)."""
+        digest = _digest(path)
+        self._access.check(headers, digest)
+        segment = _number(query, "segment")
+        if segment >= SEGMENTS_MAX:
+            raise Refusal(400, f"segment must be a number below {SEGMENTS_MAX}")
+        async with self._opening:
+            return await asyncio.to_thread(self._state, digest, segment)
+
     def _open(self, digest: bytes, parts: Parts) -> Reply:
+        def parted() -> Iterator[bytes | memoryview]:
+            return write_opening(assemble(self._records, digest, parts, self._remake))
+
+        return self._shown(digest, parted)
+
+    def _state(self, digest: bytes, segment: int) -> Reply:
+        claim = self._claim
+        if claim is None:
+            raise Refusal(404, "this node makes no claims")
+        return self._shown(digest, lambda: write_claim(claim(digest, segment)))
+
+    def _shown(self, digest: bytes, made: Callable[[], Iterator[bytes | memoryview]]) -> Reply:
         self._records.find(digest)  # 404 is for what never was, 410 for what is gone
         try:
-            return Reply(
-                200, list(write_opening(assemble(self._records, digest, parts, self._remake))), _BYTES
-            )
+            return Reply(200, list(made()), _BYTES)
         except NotFoundError as error:
             raise Refusal(410, str(error)) from None
         except ModelregError as error:

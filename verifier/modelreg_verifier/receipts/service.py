@@ -13,6 +13,7 @@ from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.receipts.access import Access
 from modelreg_verifier.receipts.assembly import Cuts
+from modelreg_verifier.receipts.claiming import Claims, Programs
 from modelreg_verifier.receipts.journal import Journal
 from modelreg_verifier.receipts.pages import ReceiptPages
 from modelreg_verifier.receipts.recorder import Plans, ReceiptRecorder, bare_plan
@@ -40,6 +41,7 @@ class ReceiptService:
         auditors: addresses, 20 bytes each, that may see openings.
         token: the operator's own, for openings; None for none.
         plans: the plan by which a file of a release runs.
+        programs: of the plans that receipts name, for claims; None for a node that makes none.
         anchored_epoch: the last that the ledger has of this node, if it was asked.
 
     Attributes:
@@ -59,9 +61,11 @@ class ReceiptService:
         auditors: frozenset[bytes] = frozenset(),
         token: bytes | None = None,
         plans: Plans = bare_plan,
+        programs: Programs | None = None,
         anchored_epoch: int | None = None,
     ) -> None:
         self._retention = Retention()
+        self._signer, self._programs = signer, programs
         self._access = Access(domain, auditors, token, time.time)
         with ExitStack() as held:
             self.journal = Journal(
@@ -79,8 +83,16 @@ class ReceiptService:
         def remake(release: ReleaseId, plan: TracePlan, inputs: Mapping[str, Tensor]) -> Cuts:
             return _remake(models, release, plan, inputs)
 
-        pages = ReceiptPages(self._records, self._access, remake)
-        return {"/receipts": pages.receipts, "/batches": pages.batches, "/openings": pages.openings}
+        claim = None
+        if self._programs is not None:
+            claim = Claims(self._records, remake, self._programs, self._signer).make
+        pages = ReceiptPages(self._records, self._access, remake, claim)
+        return {
+            "/receipts": pages.receipts,
+            "/batches": pages.batches,
+            "/openings": pages.openings,
+            "/claims": pages.claims,
+        }
 
     def prune(self, ledger_time: float) -> None:
         """Remove what need not be kept; `ledger_time` is that of the newest block, in Unix seconds."""
