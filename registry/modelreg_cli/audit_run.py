@@ -14,6 +14,7 @@ from modelreg.keys import KeyStore
 from modelreg.ledger.receipt_log_batches import newest_batches
 from modelreg.ledger.receipt_log_evidence import receipt_domain
 from modelreg.ledger.receipt_log_view import ReceiptLogView
+from modelreg.store.files import os_errors, replace_file
 from modelreg_cli.audit_report import show, write_report
 from modelreg_cli.audit_verdicts import write_verdicts
 from modelreg_cli.receipt_log import receipt_log
@@ -21,8 +22,10 @@ from modelreg_cli.session import Session
 from modelreg_verifier.audit_subjects import Trusted, subjects
 from modelreg_verifier.auditor import Auditor, Shown, block_after, shown_by
 from modelreg_verifier.detection import false_receipts, needed_draws
+from modelreg_verifier.evidence import Evidence, write_evidence
 from modelreg_verifier.node_client import NodeClient, Patience
 from modelreg_verifier.receipts.access import sign_request
+from modelreg_verifier.receipts.claim import Claim
 from modelreg_verifier.receipts.opening import Opening
 from modelreg_verifier.rules import Rules, require_jurisdiction
 from modelreg_verifier.sampling import sample, seed_of
@@ -115,7 +118,13 @@ class Audit:
         patience = Patience(wanted.patience)
         shown = patience.wait_for(lambda: shown_by(self._receipts(batch), batch, self._domain))
         count, false = wanted.size(batch.count)
-        auditor = Auditor(lambda digest: self._ask(patience, digest), self._subject, _telling(session))
+        auditor = Auditor(
+            lambda digest: self._ask(patience, digest),
+            self._subject,
+            _telling(session),
+            lambda digest, segment: self._claim(patience, digest, segment),
+            self._keep,
+        )
         report = auditor.audit(batch, shown, seed, sample(seed, shown.strata, count), false)
         if wanted.report is not None:
             write_report(wanted.report, report)
@@ -126,11 +135,23 @@ class Audit:
         return show(session, anchored, report, others)
 
     def _ask(self, patience: Patience, digest: bytes) -> Opening:
-        def ask() -> Opening:
-            deadline = int(time.time()) + _REQUEST_SECONDS
-            return self._client.opening(digest, sign_request(self._signer, digest, deadline, self._domain))
+        return patience.wait_for(lambda: self._client.opening(digest, self._header(digest)))
 
-        return patience.wait_for(ask)
+    def _claim(self, patience: Patience, digest: bytes, segment: int) -> Claim:
+        return patience.wait_for(lambda: self._client.claim(digest, segment, self._header(digest)))
+
+    def _header(self, digest: bytes) -> str:
+        deadline = int(time.time()) + _REQUEST_SECONDS
+        return sign_request(self._signer, digest, deadline, self._domain)
+
+    def _keep(self, evidence: Evidence) -> None:
+        """Beside the verdicts, for whoever wants to see for themselves."""
+        folder = self._wanted.verdicts
+        if folder is not None:
+            name = evidence.opening.receipt.receipt.digest(self._domain).hex()
+            with os_errors(f"cannot write to {folder}"):
+                folder.mkdir(parents=True, exist_ok=True)
+                replace_file(folder / f"{name}.evidence", b"".join(write_evidence(evidence)))
 
     def _find(self, index: int | None) -> "tuple[AnchoredBatch, Header]":
         """The batch, and the block that draws the sample."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from modelreg.errors import ModelregError, UnreachableError, VerificationError
+from modelreg.errors import InputError, ModelregError, UnreachableError, VerificationError
 from modelreg_cli.audit_blocks import FILE, read_calibrations
 from modelreg_cli.output import printable
 from modelreg_cli.password import password_file_option
-from modelreg_cli.receipt_log import ADDRESS, WORD
+from modelreg_cli.receipt_log import ADDRESS, WORD, receipt_log
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -19,30 +19,28 @@ if TYPE_CHECKING:
     from modelreg_verifier.receipts.claim import Claim
     from modelreg_verifier.receipts.opening import Opening
 
-__all__ = ["CALIBRATION", "dispute_command", "show"]
+__all__ = ["dispute_command", "show"]
 
 _CHEATED = 7
 _REQUEST_SECONDS = 300
 _Part = TypeVar("_Part")
 
-CALIBRATION = click.option(
-    "--calibration",
-    "calibrations",
-    multiple=True,
-    required=True,
-    type=FILE,
-    help="What a party that you trust has measured.",
-)
-
 
 @click.command("dispute")
 @click.argument("node", type=ADDRESS, metavar="NODE_ADDRESS")
-@click.option("--url", required=True, help="Where the node answers.")
+@click.option("--url", help="Where the node answers.  [default: its endpoint on the ledger]")
+@click.option("--policy", type=WORD, help="Judge under this policy, by the calibrations of its parties.")
 @click.option("--receipt", required=True, type=WORD, metavar="DIGEST", help="Which receipt.")
 @click.option(
     "--segment", type=click.IntRange(0), help="Of the trace.  [default: the first that an audit finds]"
 )
-@CALIBRATION
+@click.option(
+    "--calibration",
+    "calibrations",
+    multiple=True,
+    type=FILE,
+    help="What a party that you trust has measured.",
+)
 @click.option("--evidence", type=FILE, help="A file to write, for `modelreg settle`.")
 @password_file_option
 @pass_session
@@ -51,7 +49,8 @@ def dispute_command(
     context: click.Context,
     session: Session,
     node: bytes,
-    url: str,
+    url: str | None,
+    policy: bytes | None,
     receipt: bytes,
     segment: int | None,
     calibrations: tuple[Path, ...],
@@ -70,8 +69,14 @@ def dispute_command(
     from modelreg_verifier.dispute import settle, without_dispute
     from modelreg_verifier.judge import judge
     from modelreg_verifier.node_client import NodeClient
+    from modelreg_verifier.rules import Rules
 
-    trusted, client = read_calibrations(calibrations), NodeClient(url)
+    if policy is None and not calibrations:
+        raise InputError("nothing says how honest machines differ", expected="--policy or --calibration")
+    trusted = read_calibrations(calibrations)
+    with receipt_log(session) as log:
+        client = NodeClient(url or log.require_node(node).endpoint)
+        rules = Rules.read(log, policy, session.home.blocks) if policy else None
     domain = receipt_domain(session.home.config.chain.chain_id)
     header = _asking(session, password_file)
     opening = client.opening(receipt, header(receipt))
@@ -81,9 +86,8 @@ def dispute_command(
             "receipt", expected=f"one of node 0x{node.hex()}", found=f"0x{found.node.hex()}"
         )
     remark = session.output.remark
-    subject = subjects(Trusted(session.root, session.ledger, domain, trusted, remark))(
-        found.release_id, receipt
-    )
+    known = Trusted(session.root, session.ledger, domain, trusted, remark, rules)
+    subject = subjects(known)(found.release_id, receipt)
     settlement = None
     if segment is None:
         verdict = judge(opening, subject)

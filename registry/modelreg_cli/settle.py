@@ -7,7 +7,7 @@ import click
 
 from modelreg.format.names import AtRelease
 from modelreg_cli.audit_blocks import FILE, read_calibrations
-from modelreg_cli.dispute import CALIBRATION, show
+from modelreg_cli.dispute import show
 from modelreg_cli.session import Session, located, pass_session
 from modelreg_cli.verify import release_evidence
 
@@ -24,7 +24,14 @@ __all__ = ["settle_command"]
 @click.command("settle")
 @click.argument("file", type=FILE)
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@CALIBRATION
+@click.option(
+    "--calibration",
+    "calibrations",
+    multiple=True,
+    required=True,
+    type=FILE,
+    help="What a party that you trust has measured.",
+)
 @click.option("--offline", type=FILE, metavar="BUNDLE", help="Verify against this bundle, without a chain.")
 @click.option("--block", metavar="HASH", help="With --offline: a block hash of the chain that you trust.")
 @pass_session

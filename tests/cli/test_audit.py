@@ -153,7 +153,8 @@ def test_honest_node_passes_and_a_liar_does_not(world, serve):
     outcome = audit(world, liar, "--detect", 0.9, "--share", 1)
     assert outcome.code == 7, outcome.err
     assert not outcome.document["ok"]
-    assert outcome.document["report"]["outcomes"] == {"dispute": 1}
+    assert outcome.document["report"]["outcomes"] == {"fail": 1}
+    assert outcome.document["report"]["receipts"][0]["reason"] == "operator"
     assert "did not run what its receipts say" in outcome.err
     # What the honest node committed to cannot be computed with other weights.
     assert audit(world, liar, "--batch", 0, "--draws", 1).code == 6

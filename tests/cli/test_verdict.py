@@ -9,6 +9,7 @@ import pytest
 from modelreg.format.trace_plan import TracePlan
 from tests.cli.command import done, modelreg, refused, start
 from tests.cli.test_audit import (  # noqa: F401
+    LIAR,
     MODEL,
     REF,
     World,
@@ -155,6 +156,27 @@ def test_quorum_slashes_a_node_that_commits_to_nothing(world, serve):  # noqa: F
     bond = world.bond()
     done(world.auditor, "verdict", "slash", *files)
     assert world.bond() == bond - 0.5
+
+
+def test_quorum_slashes_a_node_that_serves_other_weights(world, serve):  # noqa: F811
+    """wrong model under the right name, from the answer to the bond"""
+    done(world.node, "node", "enrol", world.policy)
+    found = serve(world, "--auditor", address(world.auditors[1]), program=LIAR)
+    ask(found.url, 2)
+    anchor(world)
+    files = verdicts_of(world, found, "--draws", 1)
+    assert [row["outcome"] for row in done(world.node, "verdict", "show", *files)] == ["fail", "fail"]
+    bond = world.bond()
+    done(world.auditors[2], "verdict", "slash", *files)
+    assert world.bond() == bond - 0.5
+    # Whoever doubts it sees for themselves, without the node.
+    [evidence] = files[0].parent.glob("*.evidence")
+    found.stop()
+    done(world.auditors[2], "sync", REF, "--to", world.node.parent / "copy")
+    words = (world.node.parent / "copy", "--calibration", world.calibration)
+    outcome = modelreg(world.auditors[2], "settle", evidence, *words)
+    assert outcome.code == 7, outcome.err
+    assert outcome.document["ruling"] == "fail"
 
 
 def test_lying_auditor_convicts_nobody(world, serve):  # noqa: F811

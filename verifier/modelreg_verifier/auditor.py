@@ -1,7 +1,7 @@
 """An audit of one anchored batch. Specified in docs/spec/audit.md. What it reads is handed in."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
@@ -10,8 +10,11 @@ from modelreg.format.batch import Batch, BatchTree
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SIGNED_BYTES, Domain, SignedReceipt
 from modelreg.ledger.header import Header
+from modelreg_verifier.dispute import Settled, settle, without_dispute
+from modelreg_verifier.evidence import Evidence
 from modelreg_verifier.judge import Subject, judge
 from modelreg_verifier.node_client import KeepingError
+from modelreg_verifier.receipts.claim import Claim
 from modelreg_verifier.receipts.opening import Opening
 from modelreg_verifier.report import Judged, Report
 from modelreg_verifier.runtime import Settings, runtime_info
@@ -22,6 +25,12 @@ __all__ = ["Auditor", "Shown", "block_after", "shown_by"]
 
 _IN_MEMORY = 16 << 20
 _RELEASE_BYTES, _PLAN_BYTES = 32, 32
+_SETTLED = {
+    Settled.FAIL: (Ruling.FAIL, Reason.OPERATOR),
+    Settled.CLEARED: (Ruling.PASS, Reason.CLEARED),
+    Settled.WITHHELD: (Ruling.WITHHELD, Reason.CLAIM),
+    Settled.UNDECIDABLE: (Ruling.INCONCLUSIVE, Reason.DISTANCE),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +136,15 @@ class Auditor:
         ask: gets the whole opening of a receipt, given by its digest, or raises ModelregError.
         subject: what a receipt is judged by, given its release and digest, or raises ModelregError.
         tell: told how many receipts are judged.
+        claim: gets what the node claims of a segment, or raises ModelregError; without it disputes stay open.
+        keep: takes what settled a dispute against the node.
     """
 
     ask: Callable[[bytes], Opening]
     subject: Callable[[ReleaseId, bytes], Subject]
     tell: Callable[[int], None] = lambda _: None
+    claim: Callable[[bytes, int], Claim] | None = None
+    keep: Callable[[Evidence], None] = lambda _: None
 
     def audit(self, batch: Batch, shown: Shown, seed: bytes, sample: Sample, false: int) -> Report:
         """Ask for the openings of a sample, and judge each.
@@ -162,4 +175,25 @@ class Auditor:
             subject = self.subject(release, digest)
         except ModelregError as error:
             return Verdict(Ruling.UNDECIDABLE, Reason.REFUSED, str(error)[:400])
-        return judge(opening, subject)
+        verdict = judge(opening, subject)
+        if self.claim is None or without_dispute(verdict) is not None or verdict.segment is None:
+            return verdict
+        return self._settle(opening, subject, verdict, verdict.segment)
+
+    def _settle(self, opening: Opening, subject: Subject, verdict: Verdict, segment: int) -> Verdict:
+        """docs/spec/audit.md, section 5: what a referee makes of a segment that is too far off."""
+        claim = self._claimed(subject.receipt, segment)
+        found = settle(opening, claim, segment, subject)
+        if found.ruling is Settled.FAIL and claim is not None:
+            self.keep(Evidence(opening, claim))
+        ruling, reason = _SETTLED[found.ruling]
+        return replace(verdict, ruling=ruling, reason=reason, detail=f"{verdict.detail}; {found.detail}")
+
+    def _claimed(self, digest: bytes, segment: int) -> Claim | None:
+        assert self.claim is not None  # noqa: S101 - the caller looked
+        try:
+            return self.claim(digest, segment)
+        except KeepingError:
+            raise
+        except ModelregError:
+            return None

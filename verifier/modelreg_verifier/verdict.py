@@ -59,6 +59,9 @@ class Reason(Enum):
     DISTANCE = "distance"
     EQUAL = "equal"
     NEAR = "near"
+    CLAIM = "claim"
+    OPERATOR = "operator"
+    CLEARED = "cleared"
 
 
 @dataclass(frozen=True, slots=True)
