@@ -15,7 +15,7 @@ contract ReceiptLog is AuditPolicies {
 
     uint16 private constant SCHEMA = 1;
     uint256 private constant MAX_COUNT = 1 << 20;
-    /// Beyond what readers of JSON keep exact.
+    /// Readers take no number from here on.
     uint256 private constant NUMBER_END = 1 << 53;
     uint256 private constant DEPOSIT = 0.01 ether;
     uint256 private constant CHALLENGE_WINDOW = 7 days;
@@ -155,8 +155,9 @@ contract ReceiptLog is AuditPolicies {
         Challenge storage open = _requireAnswerable(_placeOf(receipt.node, batch.index, receipt.seq));
         ReceiptId id = _requireSigned(receipt, signature);
         _requireIncluded(receipt, batch, id, proof);
+        if (receipt.issuedAt >= NUMBER_END) revert NumberTooLarge();
         _close(open, receipt.node, ChallengeState.Answered, receipt.node);
-        emit PlaceAnswered(receipt.node, id, batch.index, receipt, signature);
+        emit PlaceAnswered(receipt.node, id, receipt, signature);
     }
 
     /// @inheritdoc IReceiptLog

@@ -178,9 +178,7 @@ interface IReceiptLog {
     event PlaceChallenged(
         address indexed node, uint64 indexed index, uint64 seq, address challenger, uint256 deadline
     );
-    event PlaceAnswered(
-        address indexed node, ReceiptId indexed id, uint64 indexed index, Receipt receipt, bytes signature
-    );
+    event PlaceAnswered(address indexed node, ReceiptId indexed id, Receipt receipt, bytes signature);
     event PlaceMissed(address indexed node, uint64 indexed index, uint64 seq);
     event PolicyCreated(PolicyId indexed policy, ModelId indexed model, address by);
     event Enrolled(address indexed node, PolicyId indexed policy);
@@ -212,7 +210,7 @@ interface IReceiptLog {
     error TransferFailed();
     /// A batch has 1 to 2^20 receipts.
     error BadCount(uint256 count);
-    /// Epochs and seqs are below 2^53.
+    /// Epochs, seqs and times are below 2^53.
     error NumberTooLarge();
     /// A root of zero commits to nothing.
     error ZeroRoot();

@@ -1,16 +1,14 @@
 """`anchor`: the roots of this home's receipts go onto the ledger."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelreg.errors import ConflictError
 from modelreg.format.batch import MAX_RECEIPTS
 from modelreg_cli.password import password_file_option
-from modelreg_cli.receipt_log import cost, log_writer, receipt_log
+from modelreg_cli.receipt_log import cost, log_writer, own_records, receipt_log
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -30,11 +28,7 @@ def anchor_command(session: Session, password_file: Path | None) -> None:
     It may run while `modelreg serve` does, and again after a crash: each receipt is anchored once. A batch
     holds at most 2^20 receipts of one run of `serve`.
     """
-    from modelreg_verifier.receipts.records import Records
-    from modelreg_verifier.receipts.service import journal_of
-
-    with closing(Records(journal_of(session.home.root, session.home.key))) as records:
-        _require_own(session, records)
+    with own_records(session) as records:
         waiting = _unanchored(session, records)
         documents = []
         if waiting or records.unbatched():
@@ -46,18 +40,6 @@ def anchor_command(session: Session, password_file: Path | None) -> None:
         for row in documents
     ]
     session.output.result(documents, "\n".join(lines) or "nothing to anchor")
-
-
-def _require_own(session: Session, records: "Records") -> None:
-    from modelreg.ledger.receipt_log_evidence import receipt_domain
-
-    domain = receipt_domain(session.home.config.chain.chain_id)
-    if (records.node, records.domain) != (session.home.key, domain):
-        raise ConflictError(
-            f"the journal {records.path} is of another node or ledger",
-            expected=f"0x{session.home.key.hex()} on chain {domain.chain_id}",
-            found=f"0x{records.node.hex()} on chain {records.domain.chain_id}",
-        )
 
 
 def _unanchored(session: Session, records: "Records") -> "list[Batch]":

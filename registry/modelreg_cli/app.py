@@ -18,7 +18,7 @@ __all__ = ["cli", "main", "run"]
 # Name, module below `modelreg_cli`, and the help line: `--help` must not import what a command needs.
 _COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Make a home: settings, a key, a chain and a block store."),
-    "key": ("key", "Make, import, list, choose and export keys."),
+    "key": ("key", "Make, import, list, choose and export keys, and send ether."),
     "publish": ("publish", "Publish a file or directory of weights as a release."),
     "ls": ("browse", "List the models on the ledger."),
     "log": ("browse", "List the releases of a branch, newest first."),
@@ -31,6 +31,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "node": ("node", "Be a node with a bond, and see who is one."),
     "policy": ("policy", "Say who may judge a model's receipts."),
     "anchor": ("anchor", "Post the roots of this home's receipts."),
+    "challenge": ("challenge", "Demand what nodes owe, and answer what is demanded of this one."),
     "audit": ("audit", "Find out whether a node ran the models that its receipts name."),
     "dispute": ("dispute", "Settle by one operator whether a node ran what its receipt names."),
     "settle": ("settle", "Settle a dispute again from its evidence, without the node."),

@@ -9,6 +9,7 @@ import click
 from modelreg.config import choose_key, parse_address
 from modelreg.errors import ModelregError
 from modelreg_cli.password import new_password, password_file_option, read_secret
+from modelreg_cli.receipt_log import ADDRESS, ETHER, cost, ether
 from modelreg_cli.session import Session, pass_session
 
 __all__ = ["key_command"]
@@ -19,7 +20,7 @@ _MADE = "password-new-"
 
 @click.group("key")
 def key_command() -> None:
-    """Make, import, list, choose and export keys: Web3 keystore files, as geth and cast use them."""
+    """Make, import, list, choose and export keys, Web3 keystore files as geth and cast have; send ether."""
 
 
 @key_command.command("new")
@@ -89,6 +90,31 @@ def _use(session: Session, address: str, password_file: Path | None) -> None:
     }
     where = f"is in {held_in}" if held_in else "will be asked for"
     session.output.result(document, f"this home signs with {document['address']}; its password {where}")
+
+
+@key_command.command("send")
+@click.argument("address", type=ADDRESS)
+@click.argument("amount", type=ETHER)
+@password_file_option
+@pass_session
+def _send(session: Session, address: bytes, amount: int, password_file: Path | None) -> None:
+    """Send AMOUNT ether from this home's key to ADDRESS.
+
+    On an embedded chain only the key of the home that made it has ether; a home that joined needs some for a
+    bond. If a run was interrupted, the next one with the same ADDRESS and AMOUNT finishes its payment.
+    """
+    with session.writer(password_file) as writer:
+        receipt = writer.send_ether(address, amount)
+        balance = writer.at_head().account(address).balance
+    document = {
+        "to": f"0x{address.hex()}",
+        "amount": ether(amount),
+        "balance": ether(balance),
+        **cost(receipt),
+    }
+    session.output.result(
+        document, f"sent {ether(amount)} ETH to {document['to']}, which has {ether(balance)}"
+    )
 
 
 @key_command.command("export")

@@ -1,6 +1,5 @@
 """`node`: being a node, with a bond, and seeing who is one."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ import click
 from modelreg.errors import InputError
 from modelreg_cli.output import printable
 from modelreg_cli.password import password_file_option
-from modelreg_cli.receipt_log import ADDRESS, ETHER, WORD, cost, ether, log_writer, receipt_log
+from modelreg_cli.receipt_log import ADDRESS, ETHER, WORD, cost, ether, log_writer, receipt_log, utc
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ def _enrolment(session: Session, policy: bytes, receipt: "Receipt | None") -> No
         "until": found.until if found else None,
         **cost(receipt),
     }
-    until = f"until {_time(found.until)}" if found and found.until else "enrolled"
+    until = f"until {utc(found.until)}" if found and found.until else "enrolled"
     session.output.result(document, f"{until}: policy {document['policy']}")
 
 
@@ -191,13 +190,6 @@ def _document(node: "Node") -> dict[str, Any]:
         "epoch": node.epoch,
         "next_seq": node.next_seq,
         "open_challenges": node.open_challenges,
-        "registered_at": _time(node.registered_at) if node.registered_at else None,
-        "exitable_at": _time(node.exitable_at) if node.exitable_at else None,
+        "registered_at": utc(node.registered_at) if node.registered_at else None,
+        "exitable_at": utc(node.exitable_at) if node.exitable_at else None,
     }
-
-
-def _time(seconds: int) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat()
-    except (OverflowError, ValueError, OSError):
-        return str(seconds)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from modelreg.format.names import Reference
     from modelreg.format.receipt import Domain, Receipt, SignedReceipt
 
-__all__ = ["receipt_command"]
+__all__ = ["read_receipt", "receipt_command"]
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _DONE, _FAILED, _UNKNOWN = "yes", "no", "unknown"
@@ -134,6 +134,17 @@ def _check_release(session: Session, receipt: "Receipt", reference: "Reference |
         release = view.existing(receipt.release_id)
     # The ledger's state says that a release is yanked, not since when.
     return {**found, "on_ledger": _DONE, "not_yanked": _UNKNOWN if release.yanked else _DONE}
+
+
+def read_receipt(session: Session, file: Path) -> "SignedReceipt":
+    """A receipt in any of its forms, for this home's ledger and signed by its node.
+
+    Raises NotFoundError without the file, FormatError for something else, VerificationError for a forgery.
+    """
+    domain = _own_domain(session)
+    signed = _parse(_read(file), domain)
+    signed.verify(domain)
+    return signed
 
 
 def _own_domain(session: Session) -> "Domain":

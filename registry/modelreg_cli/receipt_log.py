@@ -2,24 +2,39 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from modelreg.config import parse_address
-from modelreg.errors import InputError, NotFoundError
+from modelreg.errors import ConflictError, InputError, NotFoundError
 from modelreg_cli.session import Session
 
 if TYPE_CHECKING:
     from modelreg.ledger.endpoint import Receipt
+    from modelreg.ledger.receipt_log_challenges import Challenges
     from modelreg.ledger.receipt_log_evidence import Evidence
     from modelreg.ledger.receipt_log_view import ReceiptLogView
     from modelreg.ledger.receipt_log_writer import ReceiptLogWriter
     from modelreg.ledger.writer import Writer
+    from modelreg_verifier.receipts.records import Records
 
-__all__ = ["ADDRESS", "ETHER", "WORD", "cost", "ether", "evidence_writer", "log_writer", "receipt_log"]
+__all__ = [
+    "ADDRESS",
+    "ETHER",
+    "WORD",
+    "challenge_writer",
+    "cost",
+    "ether",
+    "evidence_writer",
+    "log_writer",
+    "own_records",
+    "receipt_log",
+    "utc",
+]
 
 _WEI = 10**18
 _ETHER = re.compile(r"(\d{1,12})(?:\.(\d{1,18}))?")
@@ -106,6 +121,42 @@ def _sender(session: Session, password_file: Path | None) -> "Iterator[Writer]":
             ReceiptLogWriter(sender).deploy()
             session.output.remark("deployed the receipt log, which this chain did not have")
         yield sender
+
+
+@contextmanager
+def challenge_writer(session: Session, password_file: Path | None) -> "Iterator[Challenges]":
+    """Opens and answers challenges with this home's key."""
+    from modelreg.ledger.receipt_log_challenges import Challenges
+
+    with session.writer(password_file) as writer:
+        yield Challenges(writer, session.home.config.chain.chain_id)
+
+
+@contextmanager
+def own_records(session: Session) -> "Iterator[Records]":
+    """The journal of this home's key. Raises NotFoundError without one, ConflictError if it is another's."""
+    from modelreg.ledger.receipt_log_evidence import receipt_domain
+    from modelreg_verifier.receipts.records import Records
+    from modelreg_verifier.receipts.service import journal_of
+
+    home = session.home
+    domain = receipt_domain(home.config.chain.chain_id)
+    with closing(Records(journal_of(home.root, home.key))) as records:
+        if (records.node, records.domain) != (home.key, domain):
+            raise ConflictError(
+                f"the journal {records.path} is of another node or ledger",
+                expected=f"0x{home.key.hex()} on chain {domain.chain_id}",
+                found=f"0x{records.node.hex()} on chain {records.domain.chain_id}",
+            )
+        yield records
+
+
+def utc(seconds: int) -> str:
+    """A Unix time as people read it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
 
 
 def _is_missing(session: Session) -> bool:

@@ -13,6 +13,7 @@ import click
 
 from modelreg.errors import InputError, NotFoundError
 from modelreg_cli.audit_blocks import plan_option, read_plans
+from modelreg_cli.challenge_answer import ChallengeWatch
 from modelreg_cli.password import password_file_option
 from modelreg_cli.serve_receipts import open_receipts, prune_receipts
 from modelreg_cli.session import Session, pass_session
@@ -97,10 +98,10 @@ def serve_command(
     is served no longer.
 
     Each answer carries a receipt that the home's key signed. They are kept below `receipts` in the home, and
-    handed out at /receipts, /batches and /openings. By a plan, receipts bind what the model computed on its
-    way too, so that an auditor can tell whether it is the release; without --plan that is the one that the
-    publisher attached, if there is one. A release is refused with which this home's key would break the terms
-    of a policy that it is enrolled in.
+    handed out at /receipts, /batches and /openings, and a registered node's challenges are answered. By a
+    plan, receipts bind what the model computed on its way too, so that an auditor can tell whether it is the
+    release; without --plan that is the one that the publisher attached, if there is one. A release is refused
+    with which this home's key would break the terms of a policy that it is enrolled in.
     """
     _require_extra()
     from modelreg_verifier.plans import PlanTable
@@ -145,7 +146,8 @@ def serve_command(
             pages=service.pages(loader.models) if service else None,
             log=_log,
         )
-        asyncio.run(_serve(session, server, loader, service, settings, every))
+        watch = ChallengeWatch(session, password_file) if service else None
+        asyncio.run(_serve(session, server, loader, service, watch, settings, every))
 
 
 async def _serve(
@@ -153,6 +155,7 @@ async def _serve(
     server: "InferenceServer",
     loader: "Loader",
     service: "ReceiptService | None",
+    watch: ChallengeWatch | None,
     settings: "ServerSettings",
     every: float,
 ) -> None:
@@ -169,11 +172,15 @@ async def _serve(
                 await asyncio.wait_for(stopping.wait(), every)
             if not stopping.is_set():
                 await asyncio.to_thread(loader.refresh, _log)
+            if watch is not None and not stopping.is_set():
+                watch.look(_log)
             if service is not None and loop.time() >= pruned + _PRUNE_SECONDS:
                 pruned = loop.time()
                 await asyncio.to_thread(prune_receipts, session, service, _log)
     finally:
         await server.stop()
+        if watch is not None:
+            watch.end()
 
 
 def _announce(

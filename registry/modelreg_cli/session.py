@@ -39,6 +39,7 @@ class Session:
     def __init__(self, root: Path | None, output: Output) -> None:
         self._root = root
         self.output = output
+        self._passwords: dict[Path | None, str] = {}
 
     def adjust(self, *, home: Path | None = None, json_mode: bool = False, quiet: bool = False) -> None:
         """Take an option that was given after the command; only before the home is opened."""
@@ -110,10 +111,13 @@ class Session:
         return read_release(release, self.home.plaintext)
 
     def password(self, password_file: Path | None) -> str:
-        """The key's password: from a file, or from the terminal."""
+        """The key's password: from a file, or from the terminal, where it is asked for once."""
         from modelreg_cli.password import ask_password
 
-        return ask_password(password_file or self.home.config.password_file)
+        file = password_file or self.home.config.password_file
+        if file not in self._passwords:
+            self._passwords[file] = ask_password(file)
+        return self._passwords[file]
 
     def confirm(self, question: str) -> bool:
         """Ask on the terminal; without one the answer is no."""

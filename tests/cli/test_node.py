@@ -81,6 +81,22 @@ def test_somebody_else_adds_to_a_bond(world):
     assert done(world.publisher, "node", "bond", "1", "--node", address(node))["bond"] == "1"
 
 
+def test_a_home_that_joined_pays_its_own_bond_once_it_has_ether(world):
+    node = world.node()
+    sent = done(world.publisher, "key", "send", address(node), "1.5")
+    assert (sent["to"], sent["amount"], sent["balance"], sent["gas"]) == (address(node), "1.5", "1.5", 21_000)
+    assert done(node, "node", "register", "--endpoint", URL, "--bond", "1")["bond"] == "1"
+    text = modelreg(world.publisher, "key", "send", address(node), "2", json_mode=False).out
+    assert text == (f"sent 2 ETH to {address(node)}, which has 2.5\n")
+    for words, code in (
+        ((STRANGER, "0"), 2),
+        ((STRANGER, "-1"), 2),
+        (("0x12", "1"), 2),
+        ((STRANGER, "9000000"), 8),
+    ):
+        refused(world.publisher, "key", "send", *words, code=code)
+
+
 def test_leaves(node, monkeypatch):
     refused(node, "node", "withdraw", "--password-file", "/nowhere", code=4)
     assert done(node, "node", "withdraw")["tx"] is None

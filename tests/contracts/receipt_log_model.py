@@ -267,8 +267,9 @@ class ReceiptLog:
         self._require_until(found[1])
         self._require_signed(receipt, signature)
         self._require_included(receipt, batch, receipt.digest(), proof)
+        refuse_if(receipt.issuedAt >= 1 << 53, "NumberTooLarge")
         self._close(found, receipt.node, ANSWERED, receipt.node)
-        said = {"index": batch.index, "receipt": receipt._asdict(), "signature": signature}
+        said = {"receipt": receipt._asdict(), "signature": signature}
         self._emit("PlaceAnswered", node=receipt.node, id=receipt.digest(), **said)
 
     def slash_place_timeout(self, sender, node, index, seq):

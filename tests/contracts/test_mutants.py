@@ -157,8 +157,8 @@ EDITS = [
     ),
     (
         LOG,
-        "        _requireIncluded(receipt, batch, id, proof);\n        _close",
-        "        if (false) _requireIncluded(receipt, batch, id, proof);\n        _close",
+        "        _requireIncluded(receipt, batch, id, proof);\n        if (receipt",
+        "        if (false) _requireIncluded(receipt, batch, id, proof);\n        if (receipt",
     ),
     (LOG, "        REGISTRY.getRelease(release);\n", ""),
     (LOG, "_attachments[release][msg.sender]", "_attachments[release][address(0)]"),

@@ -493,6 +493,15 @@ def test_a_node_that_anchored_what_it_never_signed_has_no_answer(story):
     assert pair.bond() == 0
 
 
+def test_a_receipt_that_no_reader_takes_answers_no_place(story):
+    """The event would show what clients refuse, and nobody could go on from there."""
+    one = receipt(NODE, story.release, 1, 0, issuedAt=1 << 53)
+    pair, batch = story.pair, story.anchor([one])
+    pair.ok(WATCHER, "challengePlace", NODE.address, batch, 0, value=DEPOSIT)
+    found = pair.refused(NODE, "respondPlace", one, sign(NODE, one.digest()), batch, [])
+    assert found == ("NumberTooLarge",)
+
+
 def test_spam_of_one_account_hides_no_attachment_of_another(story):
     story.pair.ok(WATCHER, "attach", story.release, word("calibration"))
     for number in range(20):

@@ -7,13 +7,20 @@ from dataclasses import replace
 
 import pytest
 
-from modelreg.errors import ConflictError, InputError, NotFoundError, NotPermittedError, VerificationError
+from modelreg.errors import (
+    ConflictError,
+    InputError,
+    NotFoundError,
+    NotPermittedError,
+    UnreachableError,
+    VerificationError,
+)
 from modelreg.format.names import ModelName, ReleaseId
 from modelreg.format.receipt import Domain
 from modelreg.ledger.receipt_log_batches import find_batch, newest_batches
 from modelreg.ledger.receipt_log_challenges import DEPOSIT
 from modelreg.ledger.receipt_log_evidence import Vote, reporter_salt
-from modelreg.ledger.receipt_log_open import open_challenges
+from modelreg.ledger.receipt_log_open import open_challenges, shown_receipt
 from modelreg.ledger.receipt_log_policy import Outcome, Verdict
 from modelreg.ledger.receipt_log_records import ChallengeState, Enrolment, Status
 from modelreg.ledger.receipt_log_view import ReceiptLogView
@@ -248,6 +255,9 @@ class ReceiptLogConformance:
         assert answer.respond_place(node.receipt(2), anchored, tree.prove(2)).transaction
         assert node.challenges(OWNER).respond_place(node.receipt(2), anchored, tree.prove(2)) is None
         assert node.log().place_challenge(ADDRESSES[NODE], 0, 2).state is ChallengeState.ANSWERED
+        assert shown_receipt(node.log(), anchored, 2, DOMAIN) == node.receipt(2)
+        with pytest.raises(UnreachableError):
+            shown_receipt(node.log(), anchored, 1, DOMAIN)
         assert node.log().balance(ADDRESSES[NODE]) == DEPOSIT
 
     def test_a_withheld_batch_costs_the_bond(self, node, wait):

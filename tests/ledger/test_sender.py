@@ -467,3 +467,37 @@ def test_a_reason_that_the_contract_would_refuse(world, reason):
 def test_the_owner_has_every_role_already(world):
     with pytest.raises(InputError, match="owns"):
         world.writer().set_roles("acme", address_of(KEYS[0]), Role.PUBLISH)
+
+
+STRANGER = b"\x33" * 20
+
+
+def balance(world):
+    return world.view().account(STRANGER).balance
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupted_payment_is_finished_and_not_repeated(world, after):
+    with pytest.raises(Crash):
+        world.writer(rpc=CrashingRpc(world.rpc, after=after), patience=HURRY).send_ether(STRANGER, 5)
+    receipt = world.writer(patience=HURRY).send_ether(STRANGER, 5)
+    assert receipt.succeeded
+    assert balance(world) == 5
+    again = world.writer(patience=HURRY).send_ether(STRANGER, 5)
+    assert (again.transaction != receipt.transaction, balance(world)) == (True, 10)
+
+
+def test_an_interrupted_payment_of_something_else_is_finished_too(world):
+    with pytest.raises(Crash):
+        world.writer(rpc=CrashingRpc(world.rpc, after=False), patience=HURRY).send_ether(STRANGER, 5)
+    world.writer(patience=HURRY).send_ether(STRANGER, 6)
+    assert balance(world) == 11
+
+
+def test_payments_that_are_refused(world):
+    for to, wei in ((STRANGER, 0), (STRANGER, -1), (STRANGER, 1 << 128), (bytes(20), 1)):
+        with pytest.raises(InputError):
+            world.writer().send_ether(to, wei)
+    with pytest.raises(NotPermittedError, match="cannot pay"):
+        world.writer().send_ether(STRANGER, 10**30)
+    assert balance(world) == 0

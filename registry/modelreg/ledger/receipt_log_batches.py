@@ -6,14 +6,14 @@ Specified in docs/spec/receipt-log.md, section 10.
 from collections.abc import Iterator
 from contextlib import suppress
 
-from modelreg.errors import FormatError, UnreachableError
+from modelreg.errors import FormatError, NotFoundError, UnreachableError
 from modelreg.format.batch import Batch
 from modelreg.format.digest import keccak256
 from modelreg.ledger.receipt_log_events import Event, block_time, newest_events
 from modelreg.ledger.receipt_log_records import AnchoredBatch, hash_of_words
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 
-__all__ = ["batch_of_block", "find_batch", "newest_batches"]
+__all__ = ["batch_of_block", "find_batch", "find_batch_at", "newest_batches"]
 
 _EVENT = keccak256(b"Anchored(address,uint64,uint64,uint64,uint32,bytes32)")
 _WORDS = 4
@@ -55,6 +55,16 @@ def find_batch(log: ReceiptLogView, node: bytes, epoch: int, seq: int) -> Anchor
         if (batch.epoch, batch.first) < (epoch, seq):
             return None
     return None
+
+
+def find_batch_at(log: ReceiptLogView, node: bytes, index: int) -> AnchoredBatch:
+    """A node's batch by its index, proven. Raises NotFoundError if there is none, and as above."""
+    for anchored in newest_batches(log, node):
+        if anchored.index == index:
+            return anchored
+        if anchored.index < index:
+            break
+    raise NotFoundError(f"node 0x{node.hex()} has anchored no batch {index}")
 
 
 def batch_of_block(log: ReceiptLogView, batch: Batch) -> AnchoredBatch | None:

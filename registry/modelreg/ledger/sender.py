@@ -95,6 +95,21 @@ class Sender:
             raise self._endpoint.revert_reason(call, receipt.block)
         return receipt
 
+    def send_once(self, call: Call, purpose: str) -> Receipt:
+        """Send a call whose effect no state shows, such as a payment; takes a turn of its own.
+
+        What an interrupted run sent for the same purpose is seen through, and is this one's.
+        Raises as `send`.
+        """
+        with self._outbox.exclusive(self._patience.turn):
+            begun = [sent for sent in self._outbox.for_purpose(purpose) if sent.open]
+            self._settle()
+            for sent in begun:
+                receipt = self._endpoint.receipt(sent.hash)
+                if receipt is not None and receipt.succeeded:
+                    return receipt
+            return self.send(call, purpose)
+
     def receipt_for(self, purpose: str) -> Receipt | None:
         """The receipt of what this account sent for a purpose before, if it was mined and succeeded."""
         for sent in self._outbox.for_purpose(purpose):

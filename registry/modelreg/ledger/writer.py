@@ -43,6 +43,7 @@ __all__ = ["Draft", "Published", "Writer"]
 # One keyless transaction deploys it on any chain: github.com/Arachnid/deterministic-deployment-proxy.
 _PROXY = bytes.fromhex("4e59b44847b379578588920cA78FbF26c0B4956C")
 _NONE = bytes(32)
+_WEI_END = 1 << 128
 _READ_BACK_SECONDS = 60.0
 _READ_BACK_PAUSE = 0.5
 _T = TypeVar("_T")
@@ -236,6 +237,15 @@ class Writer:
             if not is_done(self.view_of(receipt)):
                 raise _not_there(receipt)
             return receipt
+
+    def send_ether(self, to: bytes, wei: int) -> Receipt:
+        """Pay an account of 20 bytes. An interrupted payment of as much to it is finished instead.
+
+        Raises InputError for nothing or for the zero address, NotPermittedError without the funds.
+        """
+        if not 0 < wei < _WEI_END or not any(to):
+            raise InputError("payment", expected="more than nothing, to somebody", found=f"{wei} wei")
+        return self._sender.send_once(Call(to, b"", wei), f"pay {wei} wei to {address_text(to)}")
 
     def at_head(self) -> View:
         """The newest state."""

@@ -77,6 +77,10 @@ class Records:
         [(signed, response, *place)] = rows
         return Record(SignedReceipt.from_bytes(signed), response, Place(*place))
 
+    def knows(self, digest: bytes) -> bool:
+        """Whether the receipt of a digest is here."""
+        return bool(self._rows("SELECT 1 FROM receipt WHERE digest = ?", digest))
+
     def block(self, digest: bytes) -> bytes:
         """A plan or runtime block by its digest. Raises NotFoundError."""
         rows = self._rows("SELECT body FROM block WHERE digest = ?", digest)
@@ -106,6 +110,18 @@ class Records:
             raise NotFoundError(f"no batch of epoch {epoch} begins with seq {first}")
         [(count, root, *where)] = rows
         return Anchored(Batch(self.node, epoch, first, count, root), *where)
+
+    def batch_of(self, epoch: int, seq: int) -> Anchored | None:
+        """The batch that has a receipt's place."""
+        return self._batch_where("epoch = ? AND first <= ? AND first + count > ?", epoch, seq, seq)
+
+    def batch_at(self, position: int) -> Anchored | None:
+        """The batch that the ledger has at a position, as far as that was noted."""
+        return self._batch_where("position = ?", position)
+
+    def _batch_where(self, condition: str, *values: int) -> Anchored | None:
+        rows = self._rows(f"SELECT epoch, first FROM batch WHERE {condition}", *values)  # noqa: S608
+        return self.batch(*rows[0]) if rows else None
 
     def batches(self) -> list[Anchored]:
         """All batches, in the order in which they must be anchored."""
