@@ -15,6 +15,7 @@ from modelreg_cli.receipt_log import ADDRESS, ETHER, WORD, cost, ether, log_writ
 from modelreg_cli.session import MODEL, Session, pass_session
 
 if TYPE_CHECKING:
+    from modelreg.format.terms import Terms
     from modelreg.ledger.receipt_log_policy import Policy
     from modelreg.ledger.receipt_log_view import ReceiptLogView
     from modelreg_verifier.rules import Rules
@@ -68,12 +69,19 @@ def _create(session: Session, /, file: Path | None, password_file: Path | None, 
     ether); options stand in for what it says. What the parties attach to a release with `modelreg calibrate
     --attach` says how far honest machines lie apart.
     """
+    from modelreg.format.terms import Terms
+    from modelreg_verifier.rules import Rules
+
     given = {name: value for name, value in options.items() if value not in (None, (), False)}
     fields = (_read(file) if file else {}) | given
-    model, policy = _policy(fields, _terms(session, fields))
+    terms = _terms(fields)
+    if terms is not None:
+        keep_block(session, f"terms/{terms.digest.hex()}", bytes(terms))
+    model, policy = _policy(fields, terms.digest if terms else bytes(32))
     with log_writer(session, password_file) as writer:
         receipt = writer.create_policy(model, policy)
-    document = _document(policy) | {"model": str(model)} | cost(receipt)
+    rules = Rules(policy, terms or Terms(policy.auditors))
+    document = _document(policy) | _rules_document(rules) | {"model": str(model)} | cost(receipt)
     session.output.result(document, f"policy {document['policy']} of {model}")
 
 
@@ -90,11 +98,8 @@ def _show(session: Session, policy: bytes) -> None:
         found = log.require_policy(policy)
         name = view.model_name(found.model)
         rules = _known(lambda: Rules.read(log, policy, session.home.blocks))
-    document = _document(found) | {
-        "model": str(name) if name else f"0x{found.model.hex()}",
-        "parties": [f"0x{party.hex()}" for party in rules.parties] if rules else None,
-        "strict": rules.terms.strict if rules else None,
-    }
+    model = str(name) if name else f"0x{found.model.hex()}"
+    document = _document(found) | _rules_document(rules) | {"model": model}
     shown = {key: ", ".join(row) if isinstance(row, list) else row for key, row in document.items()}
     lines = [f"{key.replace('_', ' '):16}  {value}" for key, value in shown.items()]
     session.output.result(document, "\n".join(lines))
@@ -161,15 +166,14 @@ def _value(file: Path, name: str, value: Any) -> Any:
     return kind.convert(str(value), None, None)
 
 
-def _terms(session: Session, fields: dict[str, Any]) -> bytes:
-    """The digest of the policy's terms, whose block is stored; zero if it has none."""
+def _terms(fields: dict[str, Any]) -> "Terms | None":
+    """The policy's terms; None if they would say what holds without any."""
     from modelreg.format.terms import Terms
 
     parties = tuple(sorted({*fields.get("parties", ()), *fields.get("auditors", ())}))
     if not fields.get("parties") and not fields.get("strict"):
-        return bytes(32)
-    terms = Terms(parties, bool(fields.get("strict")))
-    return keep_block(session, f"terms/{terms.digest.hex()}", bytes(terms))
+        return None
+    return Terms(parties, bool(fields.get("strict")))
 
 
 def _policy(fields: dict[str, Any], terms: bytes) -> tuple[ModelName, "Policy"]:
@@ -192,6 +196,13 @@ def _policy(fields: dict[str, Any], terms: bytes) -> tuple[ModelName, "Policy"]:
         auditors=tuple(sorted(fields["auditors"])),
     )
     return fields["model"], policy
+
+
+def _rules_document(rules: "Rules | None") -> dict[str, Any]:
+    return {
+        "parties": [f"0x{party.hex()}" for party in rules.parties] if rules else None,
+        "strict": rules.terms.strict if rules else None,
+    }
 
 
 def _document(policy: "Policy") -> dict[str, Any]:

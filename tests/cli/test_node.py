@@ -162,8 +162,21 @@ def test_a_policy_from_a_file(world, tmp_path):
     file.write_text(f'model = "{MODEL}"\nauditors = [{auditors}]\nquorum = 2\npenalty = "1.5"\n')
     made = done(world.publisher, "policy", "create", file)
     assert done(world.publisher, *create())["policy"] == made["policy"]
+    assert (made["terms"], made["strict"], made["parties"]) == (None, False, sorted(AUDITORS))
+    file.write_text(file.read_text() + f'parties = ["{NO_POLICY[:42]}"]\nstrict = true\n')
+    strict = done(world.publisher, "policy", "create", file)
+    assert (strict["strict"], set(strict["parties"])) == (True, {*AUDITORS, NO_POLICY[:42]})
+    assert done(world.publisher, "policy", "show", strict["policy"])["parties"] == strict["parties"]
     assert done(world.publisher, "policy", "create", file, "--quorum", 3)["quorum"] == 3
-    for text in ("quorum = true", "auditors = 5", "unknown = 1", "model = ", 'penalty = "many"'):
+    for text in (
+        "quorum = true",
+        "auditors = 5",
+        "unknown = 1",
+        "strict = 1",
+        "parties = 5",
+        "model = ",
+        'penalty = "many"',
+    ):
         file.write_text(text + "\n")
         assert modelreg(world.publisher, "policy", "create", file).code in (2, 3)
     refused(world.publisher, "policy", "create", tmp_path / "none.toml", code=4)
