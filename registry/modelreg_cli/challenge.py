@@ -94,16 +94,14 @@ def _answer(context: click.Context, session: Session, dry_run: bool, password_fi
 
     A running `serve` does the same on its own.
     """
-    rows = list(answer_all(session, password_file, dry_run=dry_run))
+    found = list(answer_all(session, password_file, dry_run=dry_run))
+    rows = [row for row, _ in found]
     lines = [f"{row['id']}  {row['error'] or row['outcome']}, due {row['deadline']}" for row in rows]
     session.output.result(rows, "\n".join(lines) or "no challenges wait")
-    failed = [row for row in rows if row["error"]]
+    failed = [error for _, error in found if error]
     if failed:
-        error = NotFoundError(
-            f"{len(failed)} of {len(rows)} challenges have no answer", found=failed[0]["error"]
-        )
-        session.output.failure(error)
-        context.exit(error.exit_code)
+        session.output.failure(failed[0])
+        context.exit(failed[0].exit_code)
 
 
 @challenge_command.command("claim")

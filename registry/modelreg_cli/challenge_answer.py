@@ -22,10 +22,10 @@ _GRACE_SECONDS = 5.0
 
 def answer_all(
     session: Session, password_file: Path | None, *, dry_run: bool = False
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[dict[str, Any], ModelregError | None]]:
     """Answer what waits, the most urgent first; one that cannot be answered keeps none of the others waiting.
 
-    Gives a document for each challenge, whose `error` says why it has no answer.
+    Gives a document for each challenge, and why it has no answer.
 
     Raises:
         NotFoundError: this home has no journal.
@@ -45,22 +45,24 @@ def answer_all(
 
 def _answered(
     respondent: "Respondent", found: "OpenChallenge", challenges: "Challenges | None"
-) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "id": f"0x{found.id.hex()}",
-        "deadline": utc(found.challenge.deadline),
-        "outcome": "open",
-        "error": None,
-    }
+) -> tuple[dict[str, Any], ModelregError | None]:
     receipt: Receipt | None = None
+    outcome, failure = "open", None
     try:
         answer = respondent.answer(found)
         if challenges is not None:
             receipt = answer.send(challenges)
-            document["outcome"] = "answered"
+            outcome = "answered"
     except ModelregError as error:
-        document["error"] = str(error)
-    return document | cost(receipt)
+        failure = error
+    document = {
+        "id": f"0x{found.id.hex()}",
+        "deadline": utc(found.challenge.deadline),
+        "outcome": outcome,
+        "error": str(failure) if failure else None,
+        **cost(receipt),
+    }
+    return document, failure
 
 
 class ChallengeWatch:
@@ -88,7 +90,7 @@ class ChallengeWatch:
 
     def _answer(self, log: Callable[[dict[str, Any]], None]) -> None:
         try:
-            for row in answer_all(self._session, self._password_file):
+            for row, _ in answer_all(self._session, self._password_file):
                 self._tell(log, row["id"], row)
         except Exception as error:  # noqa: BLE001  whatever it is, the node goes on serving
             self._tell(log, "", {"error": str(error)})

@@ -159,7 +159,7 @@ def test_an_answer_that_fails_holds_up_no_other(node, receipts, client):
     done(client, "challenge", "open", saved(client, receipts[1]))
     done(client, "challenge", "open", saved(client, receipts[2]))
     outcome = modelreg(node, "challenge", "answer")
-    assert outcome.code == 4
+    assert outcome.code == 3
     assert [row["outcome"] for row in outcome.document] == ["answered", "open", "answered"]
     assert "opening" in outcome.document[1]["error"]
 
