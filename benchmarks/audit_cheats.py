@@ -84,24 +84,57 @@ def _last(model: onnx.ModelProto) -> onnx.ModelProto | None:
     return model
 
 
+def _hoisted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constants as initializers, where the runtime's tool looks for weights."""
+    kept = []
+    for node in model.graph.node:
+        tensor = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type == "Constant" and tensor is not None:
+            made = model.graph.initializer.add()
+            made.CopyFrom(tensor)
+            made.name = node.output[0]
+        else:
+            kept.append(node)
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+    return model
+
+
 def _dynamic(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """The runtime's own dynamic quantization."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "a.onnx", Path(folder) / "b.onnx"
-        onnx.save(model, source)
+        onnx.save(_hoisted(model), source)
         quantize_dynamic(source, target, weight_type=QuantType.QUInt8)
         return onnx.load(target)
 
 
+def _eight_bits(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """Float weights in steps of int8; where they are int8 already, in steps of 4 bits."""
+    fewer = _each(lambda array: np.round(array / 16.0) * 16, (INT8,))
+    return fewer(model) or _each(_int8)(model)
+
+
 def _skip(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Leave a residual out: an addition of two tensors in the middle of the graph gives the first one."""
-    varying = Program(model).varying
-    adds = [
-        node for node in model.graph.node if node.op_type == "Add" and all(i in varying for i in node.input)
-    ]
-    if not adds:
+    program = Program(model)
+    behind: dict[str, frozenset[str]] = {}
+    softmax = {name for node in model.graph.node if node.op_type == "Softmax" for name in node.input}
+    adds, residuals = [], []
+    for node, reads in zip(model.graph.node, program.reads, strict=True):
+        varying = [name for name in reads if name in program.varying]
+        behind |= dict.fromkeys(node.output, frozenset(varying).union(*(behind[n] for n in varying)))
+        feeds_softmax = any(name in softmax for name in node.output)  # the mask of an attention
+        if node.op_type == "Add" and not feeds_softmax and len(varying) == 2:
+            adds.append(node)
+            one, other = node.input
+            if one in behind[other] or other in behind[one]:
+                residuals.append(node)
+    chosen = residuals or adds
+    if not chosen:
         return None
-    node = adds[len(adds) // 2]
+    node = chosen[(len(chosen) - 1) // 2]
     node.op_type = "Identity"
     del node.input[1:]
     return model
@@ -119,19 +152,17 @@ def single_weights(model: onnx.ModelProto, most: int) -> Iterator[tuple[str, onn
 
 
 MODEL_CHEATS: dict[str, Cheat] = {
+    "int8": _dynamic,
+    "8-bit weights": _eight_bits,
     "fp16 weights": _each(lambda array: array.astype(np.float16)),
     "bf16 weights": _each(lambda array: array.astype(bfloat16)),
-    "int8 weights": _each(_int8),
-    "int8 dynamic": _dynamic,
-    "4-bit of int8": _each(
-        lambda array: np.round(array / 16.0) * 16 if array.dtype == np.int8 else array, (INT8,)
-    ),
+    "pruned 1 %": _each(_prune, (FLOAT, INT8)),
+    "skipped residual": _skip,
+    "last tensor 1e-3": _last,
     "noise 1e-4": _each(_noise(1e-4)),
     "noise 1e-5": _each(_noise(1e-5)),
-    "pruned 1 %": _each(_prune, (FLOAT, INT8)),
-    "last tensor 1e-3": _last,
-    "skipped residual": _skip,
 }
+"""What a node runs instead of the model. None means that the model has nothing to change."""
 
 
 def truncated(inputs: dict[str, Array]) -> dict[str, Array]:
@@ -148,6 +179,13 @@ def truncated(inputs: dict[str, Array]) -> dict[str, Array]:
 
 
 def edited(array: Array, size: float = 1e-3) -> Array:
-    """An output that was changed a little."""
+    """A tensor that was changed a little."""
     noise = np.random.default_rng(6).standard_normal(array.shape)
-    return (array + size * np.sqrt(np.mean(array**2)) * noise).astype(array.dtype)
+    return (array + size * np.sqrt(np.mean(array.astype(np.float64) ** 2)) * noise).astype(array.dtype)
+
+
+def random(array: Array) -> Array:
+    """Made up, with the mean and the spread of the true one."""
+    values = array.astype(np.float64)
+    noise = np.random.default_rng(7).standard_normal(array.shape)
+    return (values.mean() + values.std() * noise).astype(array.dtype)

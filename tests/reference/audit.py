@@ -1,9 +1,11 @@
-"""Samples of docs/spec/audit.md, sections 1 and 2, by hand and slowly.
+"""Samples of docs/spec/audit.md, sections 1 and 2, and distances of trace.md, section 5, by hand and slowly.
 
 `python -m tests.reference.audit` writes tests/vectors/audit/ again.
 """
 
 import json
+import math
+import struct
 from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
@@ -97,8 +99,129 @@ def sizes():
     return rows
 
 
+FORMATS = {"FP16": "e", "FP32": "f", "FP64": "d", "INT64": "q", "UINT8": "B"}
+LARGEST = {"FP16": 65504.0, "FP32": (2 - 2**-23) * 2.0**127, "FP64": (2 - 2**-52) * 2.0**1023}
+ORDER = ["equal", "near", "overflow", "unequal", "non-finite", "shape", "datatype", "missing"]
+
+
+def distance(committed, replayed, batch, quantized):
+    """Outcome and distance of two tensors, each a datatype, dims and bytes."""
+    (datatype, dims, a), (other, other_dims, b) = committed, replayed
+    if datatype != other:
+        return "datatype", math.inf
+    if dims != other_dims:
+        return "shape", math.inf
+    if a == b:
+        return "equal", 0.0
+    if datatype not in LARGEST and not quantized:
+        return "unequal", math.inf
+    count = math.prod(dims)
+    values = [struct.unpack(f"<{count}{FORMATS[datatype]}", data) for data in (a, b)]
+    rows = dims[0] if dims and dims[0] == batch else 1
+    width = count // rows
+    parts = [[side[row * width : (row + 1) * width] for side in values] for row in range(rows)]
+    found = [steps(*part) if quantized else floats(datatype, *part) for part in parts]
+    return max((outcome for outcome, _ in found), key=ORDER.index), max(far for _, far in found)
+
+
+def steps(a, b):
+    mean = sum(a) / len(a)
+    spread = math.sqrt(sum((x - mean) ** 2 for x in a) / len(a))
+    return "near", max(0, sum(abs(x - y) for x, y in zip(a, b, strict=True)) - 4) / (len(a) * max(1, spread))
+
+
+def floats(datatype, a, b):
+    large = 2.0**15 if datatype == "FP16" else 2.0**24
+    outcome, far, rest = "near", Fraction(0), []
+    for x, y in zip(a, b, strict=True):
+        if math.isfinite(x) and math.isfinite(y):
+            if min(abs(x), abs(y)) > large:
+                far = max(far, abs(Fraction(x) - Fraction(y)) / abs(Fraction(x)))
+            else:
+                rest.append((Fraction(x), Fraction(y)))
+        elif not (x == y or (math.isnan(x) and math.isnan(y))):
+            if math.isfinite(y) and abs(y) < LARGEST[datatype] / 2**8:
+                return "non-finite", math.inf
+            outcome = "overflow"
+    length = sum(x * x for x, _ in rest)
+    apart = sum((x - y) ** 2 for x, y in rest)
+    square = apart / max(length, Fraction(2) ** -252 * len(rest)) if rest else Fraction(0)
+    return outcome, max(float(far), root(square))
+
+
+def root(square):
+    """Of a fraction that may be outside what a float holds."""
+    if not square:
+        return 0.0
+    shift = 2 * ((square.numerator.bit_length() - square.denominator.bit_length()) // 2)
+    return math.ldexp(math.sqrt(square / Fraction(2) ** shift), shift // 2)
+
+
+def tensor(datatype, *values, dims=None):
+    data = struct.pack(f"<{len(values)}{FORMATS[datatype]}", *values)
+    return datatype, list(dims or [len(values)]), data
+
+
+def distances():
+    """Named by what somebody tries, or what happens to honest machines."""
+    inf, nan, mask = math.inf, math.nan, -LARGEST["FP32"]
+    ramp = tensor("UINT8", *range(20))
+    fp = lambda *values, dims=None: tensor("FP32", *values, dims=dims)  # noqa: E731
+    cases = {
+        "the same bits": (fp(1, 2), fp(1, 2)),
+        "a last bit": (fp(1, 2), fp(1, 2 + 2**-22)),
+        "zeros of two signs": (fp(0, 1), fp(-0.0, 1)),
+        "a row hides behind another": (fp(1, 1, 100, 100, dims=[2, 2]), fp(1, 2, 100, 100, dims=[2, 2]), 2),
+        "a row without a batch": (fp(1, 1, 100, 100, dims=[2, 2]), fp(1, 2, 100, 100, dims=[2, 2])),
+        "NaN where none came": (fp(nan, 1), fp(3, 1)),
+        "NaN of the client": (fp(nan, 1), fp(nan, 1.5)),
+        "infinity of the client": (fp(-inf, 1), fp(-inf, 1.5)),
+        "overflow": (fp(inf, 1), fp(3e38, 1)),
+        "overflow in the replay": (fp(5, 1), fp(-inf, 1)),
+        "NaN beside an overflow": (fp(inf, nan), fp(3e38, 1)),
+        "value changed beside an overflow": (fp(inf, 1), fp(3e38, 2)),
+        "not quite an overflow": (fp(inf, 1), fp(2.0**119, 1)),
+        "overflow of half precision": (tensor("FP16", inf, 1), tensor("FP16", 256, 1)),
+        "zero altered beside a mask": (fp(mask, 0, 1), fp(mask, 1, 1)),
+        "mask put where none is": (fp(mask, mask, 1), fp(mask, 0, 1)),
+        "mask taken away": (fp(mask, 0, 1), fp(mask, mask, 1)),
+        "another mask": (fp(-1e9, 0, 1), fp(-2e9, 0, 1)),
+        "mask of half precision": (tensor("FP16", -65504, 0, 1), tensor("FP16", -65504, 1, 1)),
+        "at the edge of large": (fp(2.0**24, 2.0**24 + 2), fp(2.0**24 + 2, 2.0**24)),
+        "zeros that should be something": (fp(0, 0), fp(1, 1)),
+        "doubles whose squares overflow": (tensor("FP64", 1e300), tensor("FP64", 1.5e300)),
+        "doubles of two signs": (tensor("FP64", 1.7e308), tensor("FP64", -1.7e308)),
+        "another integer": (tensor("INT64", 1, 2), tensor("INT64", 1, 3)),
+        "rounded otherwise": (ramp, tensor("UINT8", *range(16), 17, 18, 19, 20), None, True),
+        "rounded far away": (ramp, tensor("UINT8", *range(19), 255), None, True),
+        "another datatype": (fp(1), tensor("FP64", 1)),
+        "other dims": (fp(1, 2), fp(1, 2, dims=[2, 1])),
+    }
+    rows = []
+    for name, (committed, replayed, *more) in cases.items():
+        batch, quantized = [*more, None, False][:2] if len(more) < 2 else more
+        outcome, far = distance(committed, replayed, batch, quantized)
+        rows.append(
+            {
+                "name": name,
+                "batch": batch,
+                "quantized": bool(quantized),
+                "committed": [*committed[:2], committed[2].hex()],
+                "replayed": [*replayed[:2], replayed[2].hex()],
+                "outcome": outcome,
+                "distance": None if math.isinf(far) else far,
+            }
+        )
+    return rows
+
+
 def documents():
-    return {"samples.json": samples(), "probabilities.json": probabilities(), "sizes.json": sizes()}
+    return {
+        "distances.json": distances(),
+        "samples.json": samples(),
+        "probabilities.json": probabilities(),
+        "sizes.json": sizes(),
+    }
 
 
 def render(rows):

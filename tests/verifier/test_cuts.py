@@ -65,6 +65,28 @@ def test_a_quantized_program_is_cut_behind_each_layer_of_roundings():
     assert cuts == (("a",), ("d",))
 
 
+ATTENTION = """
+attention (float[N, 4] x) => (float[N, 4] y)
+<float s = {0.05}, uint8 o = {128}, float[4, 4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}> {
+  a = MatMul(x, w)
+  aq = QuantizeLinear(a, s, o)
+  b = DequantizeLinear(aq, s, o)
+  c = Softmax(b)
+  cq = QuantizeLinear(c, s, o)
+  d = DequantizeLinear(cq, s, o)
+  y = MatMul(d, w)
+}
+"""
+
+
+@pytest.mark.parametrize("most", [1 << 20, 1])
+def test_no_rounding_is_in_the_midst_of_a_segment(most):
+    """Not even where its cut is too large, and not before a softmax."""
+    program = Program.of(graphs.parsed(ATTENTION))
+    sample = {"x": np.ones((1, 4), np.float32)}
+    assert choose_cuts(program, sample, Limits(cut_bytes=most)) == (("aq",), ("cq",))
+
+
 def test_many_integers_are_no_place_to_cut():
     text = """
     g (float[N, 4] x) => (float[N, 4] y) <float[4, 4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}> {

@@ -1,17 +1,52 @@
 """Distances, and the tensors that attackers commit to."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelreg_verifier.distance import Outcome, batch_of, compare
+from tests.reference import audit as reference
 
 A = np.array([[3.0, 4.0], [0.0, 1.0]], np.float32)
 
 
 def judge(theirs, ours, batch=None, quantized=()):
     return compare({"a": np.asarray(theirs)}, {"a": np.asarray(ours)}, batch, quantized)
+
+
+TYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "UINT8": "u1"}
+VECTORS = {row["name"]: row for row in json.loads((reference.VECTORS / "distances.json").read_text())}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_vectors(name):
+    row = VECTORS[name]
+    theirs, ours = (
+        np.frombuffer(bytes.fromhex(data), TYPES[datatype]).reshape(dims)
+        for datatype, dims, data in (row["committed"], row["replayed"])
+    )
+    found = judge(theirs, ours, row["batch"], {"a"} if row["quantized"] else ())
+    assert found.outcome.name.lower().replace("_", "-") == row["outcome"]
+    assert found.distance == pytest.approx(math.inf if row["distance"] is None else row["distance"], rel=1e-9)
+
+
+NUMBERS = st.floats(width=32) | st.sampled_from([0.0, 2.0**24, 3.3e38, -3.4e38, 1e-40, math.inf, math.nan])
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS | st.just(None)), min_size=1, max_size=6), st.booleans())
+def test_any_floats_have_the_distance_of_the_reference(pairs, split):
+    theirs = np.array([x for x, _ in pairs], np.float32)
+    ours = np.array([x if y is None else y for x, y in pairs], np.float32)
+    batch = len(pairs) if split else None
+    sides = [("FP32", [len(pairs)], side.tobytes()) for side in (theirs, ours)]
+    outcome, far = reference.distance(*sides, batch, False)
+    found = judge(theirs, ours, batch)
+    assert found.outcome.name.lower().replace("_", "-") == outcome
+    assert found.distance == pytest.approx(far, rel=1e-9)
 
 
 def test_equal_bits():

@@ -19,6 +19,7 @@ from modelreg_verifier.runtime import Arrays, Session, Settings, with_outputs
 __all__ = ["Limits", "choose_cuts"]
 
 _INTEGERS = frozenset({"bool", "int32", "int64"})
+_MIXING = HEAVY | {"Softmax"}
 _LIGHT_WEIGHT = 0.02
 _SMALL_INTEGERS = 1024
 _TENSOR_COST = 4096
@@ -77,11 +78,13 @@ class _Search:
         self._settled = _survivors(program)
         narrow = list(program.frontiers(limits.tensors))
         self._bytes = _sizes(program, frozenset[str]().union(*(names for _, names in narrow)), sample)
-        places = [
-            _Place(number, self._shares[number], names) for number, names in narrow if self._fits(names)
+        self._wide = [
+            _Place(number, self._shares[number], names)
+            for number, names in narrow
+            if names <= self._bytes.keys()
         ]
+        places = [place for place in self._wide if self._fits(place)]
         self._places = [place for place in places if not place.names & self._flat]
-        self._wide = places
 
     @cached_property
     def _shares(self) -> list[float]:
@@ -100,20 +103,20 @@ class _Search:
                 found.update(node.output)
         return frozenset(found)
 
-    def _fits(self, names: frozenset[str]) -> bool:
-        known = all(name in self._bytes for name in names)
-        return known and sum(self._bytes[name] for name in names) <= self._limits.cut_bytes
+    def _fits(self, place: _Place) -> bool:
+        return sum(self._bytes[name] for name in place.names) <= self._limits.cut_bytes
 
     def rounded(self) -> list[_Place]:
         """A cheap place between each two layers of rounded activations; none in most programs.
 
-        A difference in the last bit can become one of a whole step where it is rounded, and a heavy operator
-        spreads that: so a segment should not have another rounding behind it.
+        A difference in the last bit can become one of a whole step where it is rounded, and an operator that
+        mixes spreads that: so a segment should not have another rounding behind it, even if a cut has more
+        bytes than it should.
         """
         layers = self._roundings()
         chosen: list[_Place] = []
         for first, last in pairwise([*layers, (len(self._shares), 0)]):
-            near = self._between(first[1], self._next_heavy(first[1])) or self._between(first[1], last[0])
+            near = self._between(first[1], self._next_mixing(first[1])) or self._between(first[1], last[0])
             old = chosen[-1].names if chosen else frozenset()
             best = min(near, key=lambda place: self._cost(place.names, old), default=None)
             if best and best.names != old:
@@ -121,19 +124,21 @@ class _Search:
         return chosen[:MAX_CUTS]
 
     def _between(self, first: int, end: int) -> list[_Place]:
-        return [place for place in self._wide if first <= place.node < end]
+        """Those that fit, else all."""
+        found = [place for place in self._wide if first <= place.node < end]
+        return list(filter(self._fits, found)) or found
 
-    def _next_heavy(self, number: int) -> int:
+    def _next_mixing(self, number: int) -> int:
         nodes = self._program.model.graph.node
-        behind = (later for later in range(number + 1, len(nodes)) if nodes[later].op_type in HEAVY)
+        behind = (later for later in range(number + 1, len(nodes)) if nodes[later].op_type in _MIXING)
         return next(behind, len(nodes))
 
     def _roundings(self) -> list[tuple[int, int]]:
         """For each layer of roundings its first node, and the last one of it and the layers before.
 
-        A rounding is a layer below another one if a heavy operator is on a path between them.
+        A rounding is a layer below another one if an operator that mixes is on a path between them.
         """
-        depths = dict.fromkeys(self._program.inputs, 1)  # odd behind a heavy operator, even behind a rounding
+        depths = dict.fromkeys(self._program.inputs, 1)  # odd behind what mixes, even behind a rounding
         spans: dict[int, tuple[int, int]] = {}
         for number, node in enumerate(self._program.model.graph.node):
             depth = max((depths.get(name, 0) for name in self._program.reads[number]), default=0)
@@ -141,7 +146,7 @@ class _Search:
                 depth += depth % 2
                 first, _ = spans.get(depth, (number, number))
                 spans[depth] = (first, number)
-            elif node.op_type in HEAVY:
+            elif node.op_type in _MIXING:
                 depth |= 1
             depths.update(dict.fromkeys(node.output, depth))
         ordered = [spans[depth] for depth in sorted(spans)]

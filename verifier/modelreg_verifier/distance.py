@@ -145,11 +145,10 @@ def _overflows(odd: NDArray[np.float64], dtype: np.dtype[Any]) -> bool:
 
 def _relative(a: NDArray[np.float64], b: NDArray[np.float64], large: float) -> float:
     """The distance of section 5: large elements one by one, so that they hide nothing, the rest together."""
-    with np.errstate(over="ignore"):
-        apart = np.abs(a - b)
     each = (np.abs(a) > large) & (np.abs(b) > large)
-    worst = float((apart[each] / np.abs(a[each])).max()) if each.any() else 0.0
-    return max(worst, _by_norm(a[~each], apart[~each]))
+    halves = a[each] / 2, b[each] / 2  # the difference of two doubles can overflow
+    worst = (np.abs(halves[0] - halves[1]) / np.abs(halves[0])).max(initial=0.0)
+    return max(float(worst), _by_norm(a[~each], np.abs(a[~each] - b[~each])))
 
 
 def _by_norm(a: NDArray[np.float64], apart: NDArray[np.float64]) -> float:
