@@ -404,3 +404,19 @@ def resizes(operator, rng):
     scales = np.array([1, 1, *rng.integers(1, 4, 2)], np.float32)
     attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return Use(operator, [floats(rng, 1, 2, 3, 4), None, scales], attributes)
+
+
+@case("LSTM")
+def recurrences(operator, rng):
+    steps, batch, inputs, size = (int(dim) for dim in rng.integers(1, [5, 4, 30, 30]))
+    x, w, r = (
+        floats(rng, steps, batch, inputs),
+        floats(rng, 1, 4 * size, inputs),
+        floats(rng, 1, 4 * size, size),
+    )
+    parts = [x, w * np.float32(0.3), r * np.float32(0.2), floats(rng, 1, 8 * size), None]
+    states = [floats(rng, 1, batch, size), floats(rng, 1, batch, size)]
+    form = rng.random()
+    if form < 0.2:
+        parts, states = parts[:3], []
+    return Use(operator, [*parts, *states], {"hidden_size": size}, makes=3)

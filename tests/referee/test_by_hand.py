@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, parser
 
 from modelreg_verifier.referee.expected import Call, Exact, UndecidableError, room
 from modelreg_verifier.referee.recompute import made_by, recompute
@@ -229,3 +229,80 @@ def test_exact_values_may_differ_in_the_sign_of_zero_only():
     assert found(use, {"y0": f4(0.0, 1, np.nan)}).ratio == 0
     assert found(use, {"y0": f4(1e-30, 1, np.nan)}).ratio == np.inf
     assert isinstance(made("Relu", f4(1)), Exact)
+
+
+def branches(text):
+    return parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]>\n{text}')
+
+
+NESTED = """
+nested (float[1, 2] x) => (float[2] y) <float[2] w = {2.0, 3.0}, bool yes = {1}> {
+  y = If (yes) <
+    then_branch = t () => (float[2] d) <int64[1] first = {0}> {
+      c = Mul(x, w)
+      n = Size(c)
+      two = Constant <value = int64 {2}> ()
+      same = Equal(n, two)
+      d = If (same) <
+        then_branch = u () => (float[2] e) { e = Squeeze(c, first) },
+        else_branch = v () => (float[2] f) { f = Identity(w) }
+      >
+    },
+    else_branch = s () => (float[2] g) { g = Identity(w) }
+  >
+}
+"""
+
+
+def test_the_branch_that_runs_is_recomputed():
+    model = branches(NESTED)
+    for answer, right in ((f4(10, 15), True), (f4(10, 15.01), False), (f4(2, 3), False)):
+        [row] = recompute(model, [0], {"x": f4(5, 5).reshape(1, 2)}, {"y": answer})
+        assert ((row.ratio <= 1), row.undecided) == (right, ""), row
+
+
+def test_bounds_move_with_what_a_branch_moves():
+    """a large and a small sum that change places: each keeps its own bound"""
+    swap = "p = Squeeze(c, first) back = Constant <value = int64[2] {1, 0}> () e = Gather(p, back)"
+    text = NESTED.replace("e = Squeeze(c, first)", swap)
+    x = f4(5, 5e6).reshape(1, 2)
+    [row] = recompute(branches(text), [0], {"x": x}, {"y": f4(1.5e7, 10)})
+    assert row.ratio <= 1
+    [row] = recompute(branches(text), [0], {"x": x}, {"y": f4(1.5e7, 10.1)})
+    assert row.ratio > 1
+
+
+def test_two_roundings_in_a_branch_are_undecided():
+    model = branches(NESTED.replace("e = Squeeze(c, first)", "p = Mul(c, w) e = Squeeze(p, first)"))
+    [row] = recompute(model, [0], {"x": f4(5, 5).reshape(1, 2)}, {"y": f4(0, 0)})
+    assert (row.ratio, "not claimed" in row.undecided) == (0, True)
+
+
+def test_lstm_of_other_forms_is_undecided():
+    x, w, r = (
+        np.zeros((1, 1, 2), np.float32),
+        np.zeros((1, 8, 2), np.float32),
+        np.zeros((1, 8, 2), np.float32),
+    )
+    assert len(made("LSTM", x, w, r, hidden_size=2)) == 3
+    for attributes in ({"direction": b"reverse"}, {"clip": 1.0}, {"layout": 1}, {"input_forget": 1},
+                       {"activations": [b"Relu"]}):  # fmt: skip
+        with pytest.raises(UndecidableError):
+            made("LSTM", x, w, r, **attributes)
+    for inputs in (
+        (np.ones((2, 4)),),
+        (None, ints(1)),
+        (None, None, None, None, np.zeros((1, 6), np.float32)),
+    ):
+        with pytest.raises(UndecidableError):
+            made("LSTM", x, w, r, *inputs)
+
+
+def test_lstm_gates_are_in_onnx_order():
+    """One unit: i open, o open, f shut, c saturated, so that the new cell is i times c."""
+    x, w = np.ones((1, 1, 1), np.float32), f4(50, 50, -50, 50).reshape(1, 4, 1)
+    y, h, c = made(
+        "LSTM", x, w, np.zeros((1, 4, 1), np.float32), None, None, None, np.full((1, 1, 1), 7, np.float32)
+    )
+    assert (float(c.value.item()), float(h.value.item())) == (1, pytest.approx(np.tanh(1)))
+    assert y.value.shape == (1, 1, 1, 1)

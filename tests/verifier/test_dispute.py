@@ -202,7 +202,7 @@ def test_an_opening_that_does_not_stand_ends_the_dispute(bert):
 
 
 def test_operators_outside_the_set_convict_nobody():
-    """`If` on the shape of x: what is wrong in it cannot be told, what is wrong beside it can."""
+    """Two roundings in a branch: what is wrong in it cannot be told, what is wrong beside it can."""
     model = graphs.parsed(
         """
         switch (float[N, 2] x) => (float[N, 2] y) <float[2] two = {2.0, 2.0}, int64 four = {4}> {
@@ -210,7 +210,7 @@ def test_operators_outside_the_set_convict_nobody():
           size = Size(x)
           small = Less(size, four)
           a = If (small) <
-            then_branch = t () => (float[N, 2] c) { c = Mul(b, two) },
+            then_branch = t () => (float[N, 2] c) { p = Mul(b, two) c = Mul(p, two) },
             else_branch = e () => (float[N, 2] d) { d = Sub(b, two) }
           >
           y = Mul(a, two)

@@ -2,21 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from modelreg_verifier.operators import STANDARD_DOMAINS
 from modelreg_verifier.referee.compare import Finding, compare
-from modelreg_verifier.referee.expected import Array, Call, Expected, UndecidableError
-from modelreg_verifier.referee.table import OPERATORS
+from modelreg_verifier.referee.evaluate import CONSTANT, Dialect, constant_of, evaluate, is_standard
+from modelreg_verifier.referee.expected import Array, Exact, UndecidableError
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["CONSTANT", "OperatorFinding", "made_by", "recompute"]
+__all__ = ["OperatorFinding", "made_by", "recompute"]
 
-CONSTANT = "Constant"
 # What numpy raises where attributes and shapes do not fit: the runtime would have refused the node.
 _REFUSALS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
 
@@ -45,7 +42,7 @@ def made_by(model: "ModelProto", nodes: Sequence[int]) -> tuple[str, ...]:
 
 
 def _is_constant(node: "NodeProto") -> bool:
-    return node.op_type == CONSTANT and node.domain in STANDARD_DOMAINS
+    return node.op_type == CONSTANT and is_standard(node)
 
 
 def recompute(
@@ -61,14 +58,13 @@ def recompute(
     """
     values = _Values(model, given, claimed)
     opset = next((item.version for item in model.opset_import if item.domain in STANDARD_DOMAINS), 0)
-    own = {(function.domain, function.name) for function in model.functions}
+    dialect = Dialect(opset, {(function.domain, function.name) for function in model.functions})
     for number in nodes:
         node = model.graph.node[number]
         if _is_constant(node):
             values.put_constant(node)
-            continue
-        known = node.domain in STANDARD_DOMAINS and (node.domain, node.op_type) not in own
-        yield _node(number, node, values, opset if known else 0)
+        else:
+            yield _node(number, node, values, dialect)
 
 
 class _Values:
@@ -77,39 +73,35 @@ class _Values:
     def __init__(self, model: "ModelProto", given: Mapping[str, Array], claimed: Mapping[str, Array]) -> None:
         self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self._given, self._claimed = given, claimed
-        self._constants: dict[str, Array] = {}
+        self._constants: dict[str, NodeProto] = {}
 
     def claimed(self, name: str) -> Array:
         return self._claimed[name]
 
-    def read(self, name: str) -> Array:
-        for place in (self._claimed, self._given, self._constants):
+    def put_constant(self, node: "NodeProto") -> None:
+        self._constants[node.output[0]] = node
+
+    def read(self, name: str) -> Exact:
+        return Exact(self._array(name))
+
+    def _array(self, name: str) -> Array:
+        for place in (self._claimed, self._given):
             if name in place:
                 return place[name]
+        if name in self._constants:
+            return constant_of(self._constants[name])
         if name not in self._initializers:
             raise UndecidableError(f"nothing is known of {name!a}")
         from onnx import numpy_helper
 
         return numpy_helper.to_array(self._initializers[name])
 
-    def put_constant(self, node: "NodeProto") -> None:
-        from onnx import helper, numpy_helper
 
-        for attribute in node.attribute:
-            value = helper.get_attribute_value(attribute)
-            if attribute.name == "value":
-                self._constants[node.output[0]] = numpy_helper.to_array(value)
-            elif attribute.name in ("value_float", "value_floats"):
-                self._constants[node.output[0]] = np.array(value, np.float32)
-            elif attribute.name in ("value_int", "value_ints"):
-                self._constants[node.output[0]] = np.array(value, np.int64)
-
-
-def _node(number: int, node: "NodeProto", values: _Values, opset: int) -> OperatorFinding:
+def _node(number: int, node: "NodeProto", values: _Values, dialect: Dialect) -> OperatorFinding:
     named = [(place, name) for place, name in enumerate(node.output) if name]
     place = (number, node.op_type, node.name or named[0][1])
     try:
-        made = _expected(node, values, opset)
+        made = evaluate(node, values.read, dialect)
     except UndecidableError as error:
         return OperatorFinding(*place, named[0][1], 0.0, str(error))
     except _REFUSALS as error:
@@ -122,19 +114,3 @@ def _worst(place: tuple[int, str, str], found: list[tuple[Finding, str]]) -> Ope
     worst, tensor = max(found, key=lambda pair: (pair[0].ratio, bool(pair[0].undecided)))
     undecided = next((finding.undecided for finding, _ in found if finding.undecided), "")
     return OperatorFinding(*place, tensor, worst.ratio, undecided, worst.detail)
-
-
-def _expected(node: "NodeProto", values: _Values, opset: int) -> list[Expected]:
-    from onnx import helper
-
-    function = OPERATORS.get(node.op_type) if opset else None
-    if function is None:
-        raise UndecidableError(f"{node.domain or 'ONNX'}'s {node.op_type} is not in the referee's set")
-    attributes: dict[str, Any] = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    inputs = [values.read(name) if name else None for name in node.input]
-    with np.errstate(all="ignore"):
-        made = function(Call(attributes, inputs, opset, len(node.output)))
-    found = made if isinstance(made, list) else [made]
-    if len(found) < len(node.output):
-        raise UndecidableError(f"{node.op_type} with {len(node.output)} outputs")
-    return found

@@ -8,6 +8,7 @@ from modelreg_verifier.referee.linear import LINEAR
 from modelreg_verifier.referee.normal import NORMAL
 from modelreg_verifier.referee.pooling import POOLING
 from modelreg_verifier.referee.quantized import QUANTIZED
+from modelreg_verifier.referee.recurrent import RECURRENT
 from modelreg_verifier.referee.reduce import REDUCE
 from modelreg_verifier.referee.shapes import SHAPES
 
@@ -21,6 +22,7 @@ OPERATORS: dict[str, Operator] = {
     **NORMAL,
     **POOLING,
     **QUANTIZED,
+    **RECURRENT,
     **REDUCE,
     **SHAPES,
 }
