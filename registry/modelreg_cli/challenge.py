@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelreg.errors import NotFoundError, UnreachableError
+from modelreg.errors import NotFoundError, NotPermittedError, UnreachableError
 from modelreg_cli.challenge_answer import answer_all
 from modelreg_cli.password import password_file_option
 from modelreg_cli.receipt import read_receipt
@@ -14,6 +14,7 @@ from modelreg_cli.receipt_log import ADDRESS, WORD, challenge_writer, cost, rece
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
+    from modelreg.format.receipt import SignedReceipt
     from modelreg.ledger.endpoint import Receipt
     from modelreg.ledger.receipt_log_open import OpenChallenge
     from modelreg_cli.challenge_files import ChallengeFiles, Target
@@ -55,8 +56,11 @@ def _open(session: Session, receipt_file: Path, policy: bytes, password_file: Pa
     if anchored is None:
         hint = "what is not anchored can be held against a node only if it contradicts something"
         raise NotFoundError(f"0x{node.hex()} has not anchored epoch {epoch}, seq {seq}", hint=hint)
-    target = _files(session).add(signed)
-    with challenge_writer(session, password_file) as challenges:
+    _require_entitled(session, signed, policy)
+    with (
+        _files(session).keeping(signed) as target,
+        challenge_writer(session, password_file) as challenges,
+    ):
         receipt = challenges.challenge(signed, anchored, policy)
     _opened(session, target, receipt)
 
@@ -78,8 +82,10 @@ def _place(session: Session, node: bytes, seq: int, index: int, password_file: P
 
     with receipt_log(session) as log:
         anchored = find_batch_at(log, node, index)
-    target = _files(session).add(Place(node, index, seq))
-    with challenge_writer(session, password_file) as challenges:
+    with (
+        _files(session).keeping(Place(node, index, seq)) as target,
+        challenge_writer(session, password_file) as challenges,
+    ):
         receipt = challenges.challenge_place(anchored, seq)
     _opened(session, target, receipt)
 
@@ -164,6 +170,15 @@ def _list(session: Session, node: bytes | None) -> None:
     rows = [_open_row(each) for each in found]
     lines = [f"{row['id']}  {row['of']}, due {row['deadline']}, by {row['challenger']}" for row in rows]
     session.output.result(rows, "\n".join(lines) or "no open challenges")
+
+
+def _require_entitled(session: Session, signed: "SignedReceipt", policy: bytes) -> None:
+    client = signed.receipt.client
+    if any(client) and client != session.home.key and not any(policy):
+        raise NotPermittedError(
+            f"the receipt is for the client 0x{client.hex()}, and its answer would open what that asked",
+            hint="an auditor names a policy that the node is under: --policy 0x…",
+        )
 
 
 def _files(session: Session) -> "ChallengeFiles":

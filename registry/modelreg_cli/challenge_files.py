@@ -1,10 +1,11 @@
 """What this home has challenged, kept so that it can claim what a missed deadline costs."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelreg.errors import FormatError
+from modelreg.errors import FormatError, ModelregError, UnreachableError
 from modelreg.format.receipt import Domain, SignedReceipt
 from modelreg.ledger.endpoint import Receipt
 from modelreg.ledger.receipt_log_batches import find_batch_at
@@ -66,6 +67,19 @@ class ChallengeFiles:
         target = self._target(what)
         self._write(self._path(target), _bytes(what))
         return target
+
+    @contextmanager
+    def keeping(self, what: SignedReceipt | Place) -> Iterator[Target]:
+        """Keep a challenge that is about to be sent; one that the ledger refuses is forgotten."""
+        target = self.add(what)
+        try:
+            yield target
+        except UnreachableError:
+            # It may have arrived.
+            raise
+        except ModelregError:
+            self.remove(target)
+            raise
 
     def _write(self, path: Path, raw: bytes) -> None:
         with os_errors(f"cannot write to {self._root}"):

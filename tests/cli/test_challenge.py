@@ -28,7 +28,7 @@ NOBODY = "0x" + "00" * 20
 RECEIPTS = 3
 
 
-def sign_receipts(home, count=RECEIPTS):
+def sign_receipts(home, count=RECEIPTS, client=bytes(20)):
     """What `serve` does, with commitments that can be opened; the signed receipts."""
     config = read_config(home / "config.toml")
     account = KeyStore(home / "keystore").load(config.key, config.password_file.read_text().strip())
@@ -39,6 +39,7 @@ def sign_receipts(home, count=RECEIPTS):
         "input_commit": commit(7, response[:32], response[32:64]),
         "output_commit": commit(8, response[64:96], response[96:]),
         "response": response,
+        "client": client,
     }
     journal = Journal(path, Signer(bytes(account.key)), receipt_domain(config.chain.chain_id))
     futures = [journal.submit(replace(draft(number), **commitments)) for number in range(count)]
@@ -202,6 +203,20 @@ def test_refuses_challenges(node, receipts, client):
     ):
         refused(client, "challenge", *words, code=code)
     assert status(node, "open_challenges") == 0
+    assert not list((client / "challenges").glob("0x*"))
+
+
+def test_only_the_client_challenges_a_receipt_of_its_own(node, client):
+    strangers, own = sign_receipts(node, 1, b"\x11" * 20) + sign_receipts(
+        node, 1, bytes.fromhex(address(client)[2:])
+    )
+    done(node, "anchor")
+    assert "--policy" in refused(client, "challenge", "open", saved(client, strangers), code=8)
+    unknown = "0x" + "55" * 32
+    refused(client, "challenge", "open", saved(client, strangers), "--policy", unknown, code=4)
+    done(client, "challenge", "open", saved(client, own))
+    [row] = done(client, "challenge", "claim")
+    assert (row["outcome"], status(node, "open_challenges")) == ("open", 1)
 
 
 def test_a_forged_note_of_a_challenge_is_refused(node, receipts, client):
