@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelreg.config import read_config
+from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SignedReceipt
 from modelreg.format.signature import Signer
 from modelreg.keys import KeyStore
@@ -17,6 +18,7 @@ from modelreg_verifier.receipts.journal import Journal
 from modelreg_verifier.receipts.records import Records
 from modelreg_verifier.receipts.service import journal_of
 from tests.cli.command import checked_refusal, done, modelreg, refused
+from tests.cli.conftest import MODEL
 from tests.cli.test_node import URL, address
 from tests.cli.test_serve import MODEL as SERVED
 from tests.cli.test_serve import Serving, publish
@@ -24,11 +26,11 @@ from tests.receipts.making import draft
 from tests.reference.receipt_log import commit
 from tests.serving import graphs
 
-NOBODY = "0x" + "00" * 20
+STRANGER, OTHER = b"\x11" * 20, "0x" + "22" * 20
 RECEIPTS = 3
 
 
-def sign_receipts(home, count=RECEIPTS, client=bytes(20)):
+def sign_receipts(home, count=RECEIPTS, **changes):
     """What `serve` does, with commitments that can be opened; the signed receipts."""
     config = read_config(home / "config.toml")
     account = KeyStore(home / "keystore").load(config.key, config.password_file.read_text().strip())
@@ -39,7 +41,7 @@ def sign_receipts(home, count=RECEIPTS, client=bytes(20)):
         "input_commit": commit(7, response[:32], response[32:64]),
         "output_commit": commit(8, response[64:96], response[96:]),
         "response": response,
-        "client": client,
+        **changes,
     }
     journal = Journal(path, Signer(bytes(account.key)), receipt_domain(config.chain.chain_id))
     futures = [journal.submit(replace(draft(number), **commitments)) for number in range(count)]
@@ -207,9 +209,8 @@ def test_refuses_challenges(node, receipts, client):
 
 
 def test_only_the_client_challenges_a_receipt_of_its_own(node, client):
-    strangers, own = sign_receipts(node, 1, b"\x11" * 20) + sign_receipts(
-        node, 1, bytes.fromhex(address(client)[2:])
-    )
+    [strangers] = sign_receipts(node, 1, client=STRANGER)
+    [own] = sign_receipts(node, 1, client=bytes.fromhex(address(client)[2:]))
     done(node, "anchor")
     assert "--policy" in refused(client, "challenge", "open", saved(client, strangers), code=8)
     unknown = "0x" + "55" * 32
@@ -217,6 +218,21 @@ def test_only_the_client_challenges_a_receipt_of_its_own(node, client):
     done(client, "challenge", "open", saved(client, own))
     [row] = done(client, "challenge", "claim")
     assert (row["outcome"], status(node, "open_challenges")) == ("open", 1)
+
+
+def test_an_auditor_of_a_policy_challenges_the_receipts_of_others(world):
+    node, auditor = world.publisher, world.node("auditor")
+    done(node, "key", "send", address(auditor), "1")
+    crowd = [word for each in (address(auditor), OTHER) for word in ("--auditor", each)]
+    made = done(node, "policy", "create", "--model", MODEL, *crowd, "--quorum", 2, "--penalty", "1")["policy"]
+    done(node, "node", "register", "--endpoint", URL, "--bond", "2")
+    done(node, "node", "enrol", made)
+    release = ReleaseId.parse(done(node, "show", f"{MODEL}@1.0.0")["release_id"])
+    [signed] = sign_receipts(node, 1, client=STRANGER, release_id=release)
+    done(node, "anchor")
+    opened = done(auditor, "challenge", "open", saved(auditor, signed), "--policy", made)
+    assert [row["outcome"] for row in done(node, "challenge", "answer")] == ["answered"]
+    assert [row["id"] for row in done(auditor, "challenge", "claim")] == [opened["id"]]
 
 
 def test_a_forged_note_of_a_challenge_is_refused(node, receipts, client):
