@@ -17,7 +17,7 @@ from modelreg.errors import (
 )
 from modelreg.format.names import ModelName, ReleaseId
 from modelreg.format.receipt import Domain
-from modelreg.ledger.receipt_log_batches import find_batch, newest_batches
+from modelreg.ledger.receipt_log_batches import find_batch, find_batch_at, newest_batches
 from modelreg.ledger.receipt_log_challenges import DEPOSIT
 from modelreg.ledger.receipt_log_evidence import Vote, reporter_salt
 from modelreg.ledger.receipt_log_open import open_challenges, shown_receipt
@@ -146,6 +146,9 @@ class ReceiptLogConformance:
         assert [each.index for each in made] == [0, 1, 2]
         assert all(log.holds_batch(each) for each in made)
         assert list(newest_batches(log, ADDRESSES[NODE])) == made[::-1]
+        assert [find_batch_at(log, ADDRESSES[NODE], index) for index in range(3)] == made
+        with pytest.raises(NotFoundError, match="no batch 3"):
+            find_batch_at(log, ADDRESSES[NODE], 3)
         assert find_batch(log, ADDRESSES[NODE], 0, 2) == made[0]
         assert find_batch(log, ADDRESSES[NODE], 0, 3) == made[1]
         for epoch, seq in ((0, 4), (3, 0), (7, 2), (8, 0)):

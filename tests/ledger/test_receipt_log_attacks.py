@@ -5,7 +5,7 @@ import pytest
 from modelreg.errors import ConflictError, FormatError, NotFoundError, UnreachableError, VerificationError
 from modelreg.ledger import receipt_log_batches, receipt_log_view, receipt_log_writer
 from modelreg.ledger.artifact import load_artifact
-from modelreg.ledger.receipt_log_batches import newest_batches
+from modelreg.ledger.receipt_log_batches import find_batch_at, newest_batches
 from modelreg.ledger.receipt_log_challenges import DEPOSIT
 from modelreg.ledger.receipt_log_evidence import reporter_salt
 from modelreg.ledger.receipt_log_open import open_challenges
@@ -68,6 +68,19 @@ def test_an_honest_endpoint_shows_all(node, batches):
 def test_a_lying_rpc_invents_a_root(node, batches):
     with pytest.raises(VerificationError, match="batch 2"):
         found(node, **of_events(lambda entries: [*entries[:-1], changed(entries[-1], 3, word("fake"))]))
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_a_lying_rpc_invents_the_batch_that_is_asked_for(node, batches, index):
+    lie = of_events(lambda entries: [changed(each, 3, word("fake")) for each in entries])
+    with pytest.raises(VerificationError, match=f"batch {index}"):
+        find_batch_at(node.log(LyingRpc(node.world.rpc, **lie)), ADDRESSES[NODE], index)
+
+
+def test_a_withheld_batch_is_not_taken_for_its_neighbour(node, batches):
+    lie = of_events(lambda entries: [entries[0], entries[2]])
+    with pytest.raises(UnreachableError, match="batch 1"):
+        find_batch_at(node.log(LyingRpc(node.world.rpc, **lie)), ADDRESSES[NODE], 1)
 
 
 def test_a_lying_rpc_invents_a_count(node, batches):

@@ -26,8 +26,16 @@ def newest_batches(log: ReceiptLogView, node: bytes) -> Iterator[AnchoredBatch]:
         VerificationError: the endpoint gives a batch that the node did not anchor.
         UnreachableError: it leaves one out, or knows no events.
     """
+    yield from _batches_below(log, node, _count(log, node))
+
+
+def _count(log: ReceiptLogView, node: bytes) -> int:
     found = log.node(node)
-    index = found.batches if found else 0
+    return found.batches if found else 0
+
+
+def _batches_below(log: ReceiptLogView, node: bytes, index: int) -> Iterator[AnchoredBatch]:
+    """The batches before one of `index`, the newest first; later ones are passed over unchecked."""
     for event in newest_events(log, node, {_EVENT: _WORDS}) if index else ():
         if event.words[0] != index - 1:
             # Of a block that a reorganisation replaced, or shown twice; a gap shows in the end.
@@ -59,11 +67,9 @@ def find_batch(log: ReceiptLogView, node: bytes, epoch: int, seq: int) -> Anchor
 
 def find_batch_at(log: ReceiptLogView, node: bytes, index: int) -> AnchoredBatch:
     """A node's batch by its index, proven. Raises NotFoundError if there is none, and as above."""
-    for anchored in newest_batches(log, node):
-        if anchored.index == index:
-            return anchored
-        if anchored.index < index:
-            break
+    found = next(_batches_below(log, node, index + 1), None) if index < _count(log, node) else None
+    if found is not None and found.index == index:
+        return found
     raise NotFoundError(f"node 0x{node.hex()} has anchored no batch {index}")
 
 
