@@ -1,13 +1,12 @@
 """`bundle`."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from modelreg.errors import ConflictError
 from modelreg.format.names import AtRelease, Reference
+from modelreg_cli.new_file import new_file, require_absent
 from modelreg_cli.output import human_bytes
 from modelreg_cli.session import REFERENCE, Session, pass_session
 
@@ -29,10 +28,10 @@ def bundle_command(session: Session, reference: Reference, file: Path) -> None:
     verifier trusts.
     """
     from modelreg.ledger.reader import Reader
-    from modelreg_verifier.bundle import Bundle, RecordingRpc, manifest_blocks
+    from modelreg_verifier.bundle import Bundle, manifest_blocks
+    from modelreg_verifier.evidence_file import Evidence, RecordingRpc
 
-    if file.exists():
-        raise ConflictError(f"{file} exists", hint="remove it, or name another file")
+    require_absent(file)
     home = session.home
     with session.ledger() as view:
         number, release_id = view.header.number, view.resolve(reference).release_id
@@ -47,7 +46,8 @@ def bundle_command(session: Session, reference: Reference, file: Path) -> None:
         if release.yanked:
             view.yank_reason(release_id)
     blocks = manifest_blocks(release, home.blocks)
-    bundle = Bundle(chain.chain_id, chain.contract, number, release_id, recorder.answers, blocks)
+    evidence = Evidence(chain.chain_id, chain.contract, number, recorder.answers)
+    bundle = Bundle(evidence, release_id, blocks)
     _write(file, bundle, release.manifest_cid)
     document = {
         "release_id": str(release_id),
@@ -61,13 +61,7 @@ def bundle_command(session: Session, reference: Reference, file: Path) -> None:
 
 
 def _write(file: Path, bundle: "Bundle", manifest: "Cid") -> None:
-    from modelreg.store.files import os_errors
     from modelreg_verifier.bundle import write_bundle
 
-    part = file.with_name(f".{file.name}.part")
-    with os_errors(f"cannot write {file}"), part.open("xb") as opened:
-        try:
-            write_bundle(opened, bundle, manifest)
-            os.link(part, file)
-        finally:
-            part.unlink()
+    with new_file(file) as opened:
+        write_bundle(opened, bundle, manifest)

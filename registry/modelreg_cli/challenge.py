@@ -9,7 +9,7 @@ import click
 from modelreg.errors import NotFoundError, NotPermittedError, UnreachableError
 from modelreg_cli.challenge_answer import answer_all
 from modelreg_cli.password import password_file_option
-from modelreg_cli.receipt import read_receipt
+from modelreg_cli.receipt_file import read_receipt
 from modelreg_cli.receipt_log import ADDRESS, WORD, challenge_writer, cost, receipt_log, utc
 from modelreg_cli.session import Session, pass_session
 

@@ -177,19 +177,17 @@ def release_evidence(
 
 
 def _offline(session: Session, reference: Reference | None, path: Path, block: str | None) -> Evidence:
-    from modelreg.ledger.reader import Reader
     from modelreg.store.files import os_errors
     from modelreg.store.plaintext import Plaintext
-    from modelreg_verifier.bundle import ReplayingRpc, read_bundle
+    from modelreg_verifier.bundle import read_bundle
     from modelreg_verifier.release import read_release
-    from modelreg_verifier.trust import require_known_block
+    from modelreg_verifier.trust import open_evidence
 
     with os_errors(f"cannot read the bundle {path}"), path.open("rb") as file:
         bundle = read_bundle(file)
-    view = Reader(ReplayingRpc(bundle.answers), bundle.contract, bundle.chain_id).at_block(bundle.block)
-    require_known_block(view.header, bundle.contract, session.root / "trusted-head.json", block)
+    view = open_evidence(bundle.evidence, session.root / "trusted-head.json", block)
     release = _bundled(view, reference or AtRelease(bundle.release), bundle.release)
-    return Evidence(bundle.chain_id, view, release, read_release(release, Plaintext(bundle)))
+    return Evidence(bundle.evidence.chain_id, view, release, read_release(release, Plaintext(bundle)))
 
 
 def _bundled(view: "View", reference: Reference, held: ReleaseId) -> "Release":

@@ -305,7 +305,8 @@ def test_show_and_verify(released, tmp_path, form):
     assert REQUEST_ID in text.out
     verified = done(released, "receipt", "verify", file)
     assert verified["checks"] == {
-        "signature": "yes", "on_ledger": "yes", "not_yanked": "yes", "anchored": "unknown",
+        "signature": "yes", "on_ledger": "yes", "not_yanked": "yes", "in_batch": "unknown",
+        "batch_on_ledger": "unknown", "final": "unknown", "anchored": "unknown",
     }  # fmt: skip
     assert verified["digest"] == f"0x{signed.receipt.digest(domain).hex()}"
     text = modelreg(released, "receipt", "verify", file, json_mode=False)
@@ -359,12 +360,21 @@ def test_receipt_of_another_chain_or_contract(released, file, place):
 
 def test_receipt_of_a_release_that_is_not_on_the_ledger(released, file):
     file.write_bytes(bytes(made(released, release_id=ReleaseId(b"\x99" * 32))))
-    assert "not on the ledger" in refused(released, "receipt", "verify", file, code=4)
+    outcome = modelreg(released, "receipt", "verify", file)
+    assert (outcome.code, outcome.document["checks"]["on_ledger"]) == (3, "no")
 
 
-def test_receipt_of_a_yanked_release(released, file):
+def test_receipt_of_a_release_that_was_yanked_since(released, file):
+    file.write_bytes(bytes(made(released, issued_at=int(time.time()) - 10)))
     done(released, "yank", f"{MODEL}@1.0.0", "--reason", "leaks")
-    assert done(released, "receipt", "verify", file)["checks"]["not_yanked"] == "unknown"
+    assert done(released, "receipt", "verify", file)["checks"]["not_yanked"] == "yes"
+
+
+def test_receipt_of_a_release_that_was_yanked_before(released, file):
+    done(released, "yank", f"{MODEL}@1.0.0", "--reason", "leaks")
+    file.write_bytes(bytes(made(released, issued_at=int(time.time()) + 1000)))
+    outcome = modelreg(released, "receipt", "verify", file)
+    assert (outcome.code, outcome.document["checks"]["not_yanked"]) == (3, "no")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from modelreg_verifier.receipts.opening_check import check_opening, missing_part
 from modelreg_verifier.receipts.pages import PAGE_MAX, ReceiptPages
 from modelreg_verifier.receipts.recorder import HEADER
 from modelreg_verifier.receipts.records import Anchored, Records
-from modelreg_verifier.receipts.segments import remove_segments
+from modelreg_verifier.receipts.segments import Retention, remove_segments
 from modelreg_verifier.serving.exchange import Refusal
 from tests.receipts.making import CUTS, DOMAIN, NODE, NOW, PLAN, Clock, appended, floats, journal, record
 from tests.receipts.test_access import AUDITOR, TOKEN
@@ -49,7 +49,7 @@ class World:
 
         async def run():
             pages = ReceiptPages(self.records, self.access, self.remake, self.claim)
-            kind = re.match("/(receipts|batches|openings|claims)", path)[1]
+            kind = re.match("/(receipts|batches|proofs|openings|claims)", path)[1]
             reply = await getattr(pages, kind)(path.removeprefix(f"/{kind}"), query or {}, headers or {})
             return reply.status, b"".join(map(bytes, reply.parts))
 
@@ -141,6 +141,32 @@ def test_query_of_another_form(world, query):
 
 def test_page_of_nothing(world):
     assert world.get("/receipts", {"epoch": "1", "first": "0"})[0] == 404
+
+
+def test_proof_before_and_after_its_anchor(world):
+    _, digest = world.record()
+    assert world.get(f"/proofs/{digest}")[0] == 409
+    epoch, first, count = world.records.unbatched()
+    batch = world.records.tree(epoch, first, count).batch
+    world.records.add_batch(batch)
+    world.records.note_anchor(Anchored(batch, 0, 7, int(NOW)))
+    status, body = world.get(f"/proofs/{digest}")
+    assert status == 200
+    assert json.loads(body) == {
+        "digest": digest,
+        "node": f"0x{NODE.address.hex()}",
+        "seq": 0,
+        "batch": {
+            "index": 0, "epoch": epoch, "first": 0, "count": 1, "root": f"0x{batch.root.hex()}",
+            "blockNumber": 7, "anchoredAt": int(NOW),
+        },
+        "siblings": [],
+    }  # fmt: skip
+    assert world.get("/proofs/0x" + "12" * 32)[0] == 404
+    assert world.get(f"/proofs/{digest.upper()}")[0] == 404
+    appended(world.journal, 1)
+    world.records.prune(NOW + 15 * 86_400, Retention())
+    assert world.get(f"/proofs/{digest}")[0] == 404
 
 
 def test_batch(world):

@@ -24,6 +24,8 @@ from modelreg.errors import (
 from modelreg.format.receipt import SIGNED_BYTES, SignedReceipt
 from modelreg_verifier.receipts.access import HEADER
 from modelreg_verifier.receipts.claim import Claim, read_claim
+from modelreg_verifier.receipts.inclusion import MAX_JSON_BYTES as INCLUSION_BYTES_MAX
+from modelreg_verifier.receipts.inclusion import Inclusion
 from modelreg_verifier.receipts.opening import BYTES_MAX, Opening, read_opening
 from modelreg_verifier.receipts.pages import PAGE_MAX
 
@@ -149,6 +151,17 @@ class NodeClient:
         path, most = f"/claims/0x{digest.hex()}?segment={segment}", self._opening_bytes
         with self._get(path, {HEADER: request}, most + _HEADER_BYTES_MAX) as file:
             return read_claim(file, max_bytes=most)
+
+    def inclusion(self, digest: bytes) -> Inclusion:
+        """The proof that a receipt, given by its digest of 32 bytes, is anchored; nothing of it is checked.
+
+        Raises:
+            NotFoundError: the node has none, or none yet.
+            UnreachableError: no answer in time.
+            FormatError: an answer of another form.
+        """
+        with self._get(f"/proofs/0x{digest.hex()}", {}, INCLUSION_BYTES_MAX) as file:
+            return Inclusion.from_json(file.read())
 
     @contextmanager
     def _get(self, path: str, headers: Mapping[str, str], most: int) -> Iterator[BinaryIO]:

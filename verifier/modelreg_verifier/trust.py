@@ -16,10 +16,11 @@ from modelreg.ledger.view import View
 from modelreg.store.files import os_errors, read_regular, replace_file
 from modelreg.store.lock import file_lock
 from modelreg_verifier import head
+from modelreg_verifier.evidence_file import Evidence, ReplayingRpc
 from modelreg_verifier.head import HeadPolicy, ObservedBlock
 from modelreg_verifier.head_record import TrustedHead
 
-__all__ = ["HeadPolicy", "follow_branch", "open_trusted", "require_known_block"]
+__all__ = ["HeadPolicy", "follow_branch", "open_evidence", "open_trusted"]
 
 _MAX_BYTES = 8 << 20
 _LOCK_SECONDS = 30.0
@@ -107,14 +108,33 @@ def _read(state: Path) -> TrustedHead | None:
         raise FormatError(f"cannot use {state}", expected=error.expected, hint=hint) from None
 
 
-def require_known_block(header: Header, contract: bytes, state: Path, block: str | None) -> None:
-    """Refuse a header unless the user names its hash, or the home saw it last; refuse any other contract.
+def open_evidence(evidence: Evidence, state: Path, block: str | None) -> View:
+    """The ledger in the block of a bundle, if the user names its hash or the home saw it last.
+
+    Args:
+        evidence: what the bundle holds; every answer is verified when it is used.
+        state: the file that remembers the newest head, if there is one.
+        block: the text of a block hash that is trusted.
 
     Raises:
-        VerificationError: the user's hash is another one, or the contract is not the one that is trusted.
+        VerificationError: the user's hash is another one, or the contract or chain is not the trusted one.
         InputError: nobody vouches for the header.
+        ModelregError: the bundle proves nothing.
     """
+    rpc = ReplayingRpc(evidence.answers)
+    view = Reader(rpc, evidence.contract, evidence.chain_id).at_block(evidence.block)
     seen = _read(state)
+    if seen is not None and seen.chain_id != evidence.chain_id:
+        raise VerificationError(
+            "the bundle is of another chain", expected=seen.chain_id, found=evidence.chain_id
+        )
+    _require_known_block(view.header, evidence.contract, seen, block)
+    return view
+
+
+def _require_known_block(
+    header: Header, contract: bytes, seen: TrustedHead | None, block: str | None
+) -> None:
     trusted = seen.contract if seen else load_artifact().address
     if contract != trusted:
         raise VerificationError(

@@ -8,7 +8,7 @@ from modelreg.format import tree
 from modelreg.format.digest import DIGEST_BYTES, keccak256
 from modelreg.format.receipt import INTEGER_END, Domain, Receipt
 
-__all__ = ["MAX_RECEIPTS", "Batch", "BatchTree"]
+__all__ = ["MAX_RECEIPTS", "Batch", "BatchTree", "receipt_leaf"]
 
 MAX_RECEIPTS = 1 << 20
 _ROOT, _LEAF = b"\x03", b"\x04"
@@ -46,7 +46,7 @@ class Batch:
         if not self.first <= seq < self.first + self.count:
             last = self.first + self.count - 1
             raise VerificationError("batch", expected=f"seq {self.first} to {last}", found=seq)
-        node = tree.climb(_leaf(digest), seq - self.first, self.count, proof)
+        node = tree.climb(receipt_leaf(digest), seq - self.first, self.count, proof)
         found = _seal(self.node, self.epoch, self.first, self.count, node)
         if found != self.root:
             raise VerificationError("batch root", expected=f"0x{self.root.hex()}", found=f"0x{found.hex()}")
@@ -75,7 +75,7 @@ class BatchTree:
 
     def __init__(self, node: bytes, epoch: int, first: int, digests: Sequence[bytes]) -> None:
         _check_place(epoch, first, len(digests))
-        self._levels = tree.levels([_leaf(digest) for digest in digests])
+        self._levels = tree.levels([receipt_leaf(digest) for digest in digests])
         root = _seal(node, epoch, first, len(digests), self._levels[-1][0])
         self.batch = Batch(node, epoch, first, len(digests), root)
 
@@ -91,7 +91,8 @@ def _check_place(epoch: int, first: int, count: int) -> None:
         raise FormatError("batch", expected="epoch and seq below 2^53", found=f"epoch {epoch}, first {first}")
 
 
-def _leaf(digest: bytes) -> bytes:
+def receipt_leaf(digest: bytes) -> bytes:
+    """The leaf of a receipt, given by its digest. Raises FormatError for other than 32 bytes."""
     if len(digest) != DIGEST_BYTES:
         raise FormatError("receipt digest", expected=f"{DIGEST_BYTES} bytes", found=len(digest))
     return keccak256(_LEAF + digest)

@@ -1,14 +1,13 @@
 """Signed receipts as JSON and as a header's text. Specified in docs/spec/receipt.md, section 6."""
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from modelreg.errors import FormatError, VerificationError
-from modelreg.format.json_depth import require_shallow
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import DOMAIN_NAME, DOMAIN_VERSION, SIGNED_BYTES, Domain, Receipt, SignedReceipt
+from modelreg.format.strict_json import hex_bytes, load, members, natural
 
 __all__ = [
     "MAX_JSON_BYTES",
@@ -73,11 +72,11 @@ def read_object(raw: bytes, domain: Domain) -> SignedReceipt:
         FormatError: anything but the object of section 6.
         VerificationError: another domain, or another digest than the receipt's.
     """
-    members = _members(_load(raw), ("domain", *_ANSWER_KEYS))
-    stated = _domain(members["domain"])
+    found = _members(_load(raw), ("domain", *_ANSWER_KEYS))
+    stated = _domain(found["domain"])
     if stated != domain:
         raise VerificationError("receipt domain", expected=_place(domain), found=_place(stated))
-    return _signed(members, domain)
+    return _signed(found, domain)
 
 
 def read_answer(raw: bytes, domain: Domain) -> SignedReceipt:
@@ -115,82 +114,43 @@ def _place(domain: Domain) -> str:
 
 
 def _load(raw: bytes) -> Any:
-    if len(raw) > MAX_JSON_BYTES:
-        raise FormatError("receipt", expected=f"at most {MAX_JSON_BYTES} bytes of JSON", found=len(raw))
-    require_shallow(raw, "receipt")
-    try:
-        return json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_no_number,
-            parse_constant=_no_number,
-        )
-    except ValueError as error:
-        raise FormatError("receipt", expected="JSON in UTF-8", found=ascii(str(error))[:90]) from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise FormatError("receipt", expected="each key once", found="a key that comes again")
-    return members
-
-
-def _integer(text: str) -> int:
-    if text.startswith("-"):
-        _no_number(text)
-    return int(text)
-
-
-def _no_number(text: str) -> None:
-    raise FormatError("receipt number", expected="digits alone", found=text[:40])
+    return load(raw, "receipt", MAX_JSON_BYTES)
 
 
 def _members(value: Any, keys: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(value, dict) or value.keys() != set(keys):
-        found = sorted(value) if isinstance(value, dict) else type(value).__name__
-        raise FormatError("receipt", expected="an object with " + ", ".join(keys), found=ascii(found)[:200])
-    return value
+    return members(value, keys, "receipt")
 
 
 def _domain(value: Any) -> Domain:
-    members = _members(value, _DOMAIN_KEYS)
-    if (members["name"], members["version"]) != (DOMAIN_NAME, DOMAIN_VERSION):
+    stated = _members(value, _DOMAIN_KEYS)
+    if (stated["name"], stated["version"]) != (DOMAIN_NAME, DOMAIN_VERSION):
         raise FormatError(
             "receipt domain",
             expected=f'name "{DOMAIN_NAME}", version "{DOMAIN_VERSION}"',
-            found=ascii((members["name"], members["version"]))[:90],
+            found=ascii((stated["name"], stated["version"]))[:90],
         )
-    contract = _bytes(members["verifyingContract"], 20, "verifyingContract")
-    return Domain(_uint(members["chainId"], "chainId"), contract)
+    contract = _bytes(stated["verifyingContract"], 20, "verifyingContract")
+    return Domain(_uint(stated["chainId"], "chainId"), contract)
 
 
-def _signed(members: Mapping[str, Any], domain: Domain) -> SignedReceipt:
-    fields = _members(members["receipt"], tuple(_FIELDS))
+def _signed(found: Mapping[str, Any], domain: Domain) -> SignedReceipt:
+    fields = _members(found["receipt"], tuple(_FIELDS))
     values: list[Any] = [
         _bytes(fields[name], size, name) if size else _uint(fields[name], name)
         for name, size in _FIELDS.items()
     ]
     schema, node, release_id, *rest = values
     receipt = Receipt(schema, node, ReleaseId(release_id), *rest)
-    signed = SignedReceipt(receipt, _bytes(members["signature"], 65, "signature"))
-    given, digest = _bytes(members["digest"], 32, "digest"), receipt.digest(domain)
+    signed = SignedReceipt(receipt, _bytes(found["signature"], 65, "signature"))
+    given, digest = _bytes(found["digest"], 32, "digest"), receipt.digest(domain)
     if given != digest:
         raise VerificationError("receipt digest", expected=_hex(digest), found=_hex(given))
     return signed
 
 
 def _uint(value: Any, name: str) -> int:
-    if type(value) is not int:
-        raise FormatError(f"receipt {name}", expected="a number", found=ascii(value)[:40])
-    return value
+    return natural(value, f"receipt {name}")
 
 
 def _bytes(value: Any, size: int, name: str) -> bytes:
-    digits = value.removeprefix("0x") if isinstance(value, str) else ""
-    if len(digits) != 2 * size or len(value) != 2 + 2 * size or digits.strip("0123456789abcdef"):
-        raise FormatError(
-            f"receipt {name}", expected=f"0x and {2 * size} lower-case hex digits", found=ascii(value)[:150]
-        )
-    return bytes.fromhex(digits)
+    return hex_bytes(value, size, f"receipt {name}")

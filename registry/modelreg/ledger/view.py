@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from modelreg.errors import FormatError, NotFoundError
+from modelreg.errors import FormatError, NotFoundError, UnreachableError
 from modelreg.format.names import (
     AtBranch,
     AtChannel,
@@ -17,7 +17,7 @@ from modelreg.format.names import (
 from modelreg.format.release import Release
 from modelreg.ledger import layout
 from modelreg.ledger.header import Header
-from modelreg.ledger.pinned import PinnedState
+from modelreg.ledger.pinned import PinnedState, fetch_header
 from modelreg.ledger.proof import Account
 from modelreg.ledger.records import (
     NAME_BYTES_MAX,
@@ -53,6 +53,27 @@ class View:
     def beside(self, address: bytes) -> PinnedState:
         """Another contract's storage in this block."""
         return self._state.beside(address)
+
+    def before(self, time: int) -> "View | None":
+        """The same in the newest block whose time is at most `time`, in Unix seconds; None before the first.
+
+        That this block is an ancestor of the one that is read, is the endpoint's word.
+
+        Raises:
+            UnreachableError: the endpoint does not keep blocks, or states, that old.
+        """
+        low, high = -1, self.header.number
+        found = None
+        while low < high:
+            middle = (low + high + 1) // 2
+            header = self.header if middle == self.header.number else fetch_header(self._state.rpc, middle)
+            if header is None:
+                raise UnreachableError(f"{self._state.rpc.name} has no block {middle}")
+            if header.time <= time:
+                low, found = middle, header
+            else:
+                high = middle - 1
+        return None if found is None else View(PinnedState(self._state.rpc, self._state.address, found))
 
     def account(self, address: bytes) -> Account:
         """An account's nonce and balance in this block."""

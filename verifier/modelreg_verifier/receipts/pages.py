@@ -12,6 +12,7 @@ from modelreg_verifier.receipts.access import Access
 from modelreg_verifier.receipts.assembly import Parts, Remake, assemble, parse_parts
 from modelreg_verifier.receipts.claim import SEGMENTS_MAX, Claim, write_claim
 from modelreg_verifier.receipts.opening import write_opening
+from modelreg_verifier.receipts.proving import NotAnchoredError, Proofs
 from modelreg_verifier.receipts.records import Anchored, Records
 from modelreg_verifier.serving.exchange import Refusal, Reply
 
@@ -25,7 +26,7 @@ _PLACE = re.compile(r"/([0-9]{1,16})/([0-9]{1,16})")
 
 
 class ReceiptPages:
-    """Answers GET below `/receipts`, `/batches`, `/openings` and `/claims`.
+    """Answers GET below `/receipts`, `/batches`, `/proofs`, `/openings` and `/claims`.
 
     Each method takes the path behind its prefix, the query and the headers, and raises Refusal or
     NotFoundError.
@@ -46,6 +47,7 @@ class ReceiptPages:
     ) -> None:
         self._records, self._access, self._remake, self._claim = records, access, remake, claim
         self._opening = asyncio.Semaphore(_OPENINGS_AT_ONCE)
+        self._proofs = Proofs(records)
 
     async def receipts(self, path: str, query: Mapping[str, str], _headers: Mapping[str, str]) -> Reply:
         """One receipt as JSON, or many one after the other, 387 bytes each."""
@@ -65,6 +67,18 @@ class ReceiptPages:
         if match is None or max(map(int, match.groups())) >= INTEGER_END:
             raise Refusal(404, "a batch is at /batches/EPOCH/FIRST")
         return Reply.json(_batch(await asyncio.to_thread(self._records.batch, *map(int, match.groups()))))
+
+    async def proofs(self, path: str, _query: Mapping[str, str], _headers: Mapping[str, str]) -> Reply:
+        """Where a receipt is anchored, and the siblings that show it."""
+        digest = _digest(path)
+        await asyncio.to_thread(self._records.find, digest)
+        try:
+            found = await asyncio.to_thread(self._proofs.prove, digest)
+        except NotAnchoredError as error:
+            raise Refusal(409, str(error)) from None
+        except NotFoundError as error:
+            raise Refusal(410, str(error)) from None
+        return Reply.json(found.to_object())
 
     async def openings(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
         """An opening, or the parts of it that are asked for."""

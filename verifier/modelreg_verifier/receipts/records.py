@@ -130,11 +130,15 @@ class Records:
 
     def tree(self, epoch: int, first: int, count: int) -> BatchTree:
         """The tree over receipts that are here. Raises NotFoundError, FormatError."""
+        return BatchTree(self.node, epoch, first, self.digests(epoch, first, count))
+
+    def digests(self, epoch: int, first: int, count: int) -> list[bytes]:
+        """The digests of receipts in the order of seq. Raises NotFoundError unless all are here."""
         query = "SELECT digest FROM receipt WHERE epoch = ? AND seq >= ? AND seq < ? ORDER BY seq"
         digests = [row[0] for row in self._rows(query, epoch, first, first + count)]
         if len(digests) != count:
             raise NotFoundError(f"receipts of epoch {epoch}", expected=count, found=len(digests))
-        return BatchTree(self.node, epoch, first, digests)
+        return digests
 
     def unbatched(self) -> tuple[int, int, int] | None:
         """Epoch, first seq and count of what to make a batch of next; None if every receipt is in one.

@@ -90,6 +90,7 @@ class ReceiptService:
         return {
             "/receipts": pages.receipts,
             "/batches": pages.batches,
+            "/proofs": pages.proofs,
             "/openings": pages.openings,
             "/claims": pages.claims,
         }
