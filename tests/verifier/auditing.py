@@ -27,6 +27,8 @@ SETTINGS = Settings("all", 1)
 DATATYPES = {
     "float32": "FP32",
     "int64": "INT64",
+    "int32": "INT32",
+    "int8": "INT8",
     "bool": "BOOL",
     "uint8": "UINT8",
     "uint16": "UINT16",

@@ -1,5 +1,8 @@
 """LayerNormalization, BatchNormalization, Softmax. Bounds: docs/spec/dispute.md, section 5."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
 from modelreg_verifier.referee.expected import (
@@ -12,6 +15,7 @@ from modelreg_verifier.referee.expected import (
     UndecidableError,
     gamma,
 )
+from modelreg_verifier.referee.sums import AGAIN, likely
 
 __all__ = ["NORMAL"]
 
@@ -29,28 +33,69 @@ def _layer(call: Call) -> Expected:
     if not terms or scale.shape != x.shape[axes[0] :]:
         raise UndecidableError("LayerNormalization of another form")
     epsilon = float(np.float32(call.get("epsilon", 1e-5)))
-    mean = x.mean(axis=axes, keepdims=True)
-    apart = x - mean
-    spread = (apart * apart).mean(axis=axes, keepdims=True) + epsilon
-    value = apart / np.sqrt(spread) * scale + bias
-    return Rounded(value, _layer_bound(x, mean, spread, scale, bias, axes, terms))
+    layer = _Layer(x, scale, bias, axes, epsilon)
+    grown, sizes = gamma(terms + 4), layer.average(np.abs(x))
+    hard = layer.bound(grown * sizes, grown * layer.average(x * x))
+    soft = layer.bound(likely(x, axes) / terms, likely(x * x, axes) / terms)
+
+    def again() -> Floats:
+        mean, squares = (layer.average(part, in_order=True) for part in (x, x * x))
+        return layer.bound(
+            *(AGAIN * np.abs(a - b) for a, b in ((mean, layer.mean), (squares, layer.squares)))
+        )
+
+    return Rounded(layer.value, hard, soft, again)
 
 
-def _layer_bound(
-    x: Floats, mean: Floats, spread: Floats, scale: Floats, bias: Floats, axes: tuple[int, ...], terms: int
-) -> Floats:
-    """Errors of the mean and of the variance, by either formula for it, carried on to the result."""
-    grown = gamma(terms + 4)
-    sizes, squares = (part.mean(axis=axes, keepdims=True) for part in (np.abs(x), x * x))
-    off_mean = grown * sizes
-    off_spread = 2 * grown * (squares + spread) + 2 * np.abs(mean) * off_mean + off_mean**2
-    share = off_spread / spread
-    # Where the variance cancels, or squares overflow, an honest machine can be anywhere.
-    lost = (share > 0.5) | (np.abs(x).max(axis=axes, keepdims=True) > _SQUARE_END)
-    factor = np.abs(scale) / np.sqrt(spread)
-    hard = factor * (off_mean + 4 * U * (np.abs(x) + np.abs(mean)))
-    hard = (hard + factor * np.abs(x - mean) * (share + 8 * U)) * (1 + share) + 4 * U * np.abs(bias) + TINY
-    return np.asarray(np.where(lost, np.inf, hard))
+@dataclass(frozen=True)
+class _Layer:
+    """One LayerNormalization: what it makes, and how far errors of two sums carry."""
+
+    x: Floats
+    scale: Floats
+    bias: Floats
+    axes: tuple[int, ...]
+    epsilon: float
+
+    @cached_property
+    def mean(self) -> Floats:
+        return self.average(self.x)
+
+    @cached_property
+    def squares(self) -> Floats:
+        return self.average(self.x * self.x)
+
+    @cached_property
+    def spread(self) -> Floats:
+        return self.average((self.x - self.mean) ** 2) + self.epsilon
+
+    @cached_property
+    def value(self) -> Floats:
+        return (self.x - self.mean) / np.sqrt(self.spread) * self.scale + self.bias
+
+    def average(self, part: Floats, *, in_order: bool = False) -> Floats:
+        """The mean over the axes; `in_order` sums in FP32, one after the other."""
+        if not in_order:
+            return np.asarray(part.mean(axis=self.axes, keepdims=True))
+        flat = part.astype(np.float32).reshape(*part.shape[: self.axes[0]], -1)
+        total = np.cumsum(flat, axis=-1, dtype=np.float32)[..., -1].astype(np.float64)
+        return np.asarray((total / flat.shape[-1]).reshape(self.mean.shape))
+
+    def bound(self, off_mean: Floats, off_squares: Floats) -> Floats:
+        """From errors of the means of x and of x squared to those of the result.
+
+        The variance may come of either formula, with or without the mean taken off first.
+        """
+        off_mean = off_mean + 2 * U * np.abs(self.mean)
+        off_spread = 2 * (off_squares + 4 * U * (self.squares + self.spread))
+        off_spread = off_spread + 2 * np.abs(self.mean) * off_mean + off_mean**2
+        share = off_spread / self.spread
+        # Where the variance cancels, or squares overflow, an honest machine can be anywhere.
+        lost = (share > 0.5) | (np.abs(self.x).max(axis=self.axes, keepdims=True) > _SQUARE_END)
+        factor = np.abs(self.scale) / np.sqrt(self.spread)
+        hard = factor * (off_mean + 4 * U * (np.abs(self.x) + np.abs(self.mean)))
+        hard = (hard + factor * np.abs(self.x - self.mean) * (share + 8 * U)) * (1 + share)
+        return np.asarray(np.where(lost, np.inf, hard + 4 * U * np.abs(self.bias) + TINY))
 
 
 def _batch(call: Call) -> Expected:
@@ -76,13 +121,23 @@ def _softmax(call: Call) -> Expected:
     flat = x.reshape(int(np.prod(x.shape[:axis])), -1) if call.opset < 13 else np.moveaxis(x, axis, -1)
     below = flat - flat.max(axis=-1, keepdims=True)
     powers = np.exp(below)
-    value = powers / powers.sum(axis=-1, keepdims=True)
+    total = powers.sum(axis=-1, keepdims=True)
+    value = powers / total
     with np.errstate(invalid="ignore"):
         away = np.where(value > 0, np.abs(below), 0.0)  # what is infinitely far below has no share
-    bound = value * (gamma(flat.shape[-1] + 2) + (16 + 8 * away) * U) + TINY
-    if call.opset < 13:
-        return Rounded(value.reshape(x.shape), bound.reshape(x.shape))
-    return Rounded(np.moveaxis(value, -1, axis), np.moveaxis(bound, -1, axis))
+
+    def back(array: Floats) -> Floats:
+        return array.reshape(x.shape) if call.opset < 13 else np.moveaxis(array, -1, axis)
+
+    def bound(share: Floats | float) -> Floats:
+        return back(value * (share + (16 + 8 * away) * U) + TINY)
+
+    def again() -> Floats:
+        in_order = np.cumsum(powers.astype(np.float32), axis=-1, dtype=np.float32)[..., -1:]
+        return bound(AGAIN * np.abs(in_order.astype(np.float64) - total) / total)
+
+    hard, soft = bound(gamma(flat.shape[-1] + 2)), bound(likely(powers, (powers.ndim - 1,)) / total)
+    return Rounded(back(value), hard, soft, again)
 
 
 NORMAL = {"LayerNormalization": _layer, "BatchNormalization": _batch, "Softmax": _softmax}

@@ -20,7 +20,7 @@ from modelreg_verifier.referee.expected import (
     room,
 )
 
-__all__ = ["AGAIN", "LAMBDA", "Products", "summed"]
+__all__ = ["AGAIN", "LAMBDA", "Products", "likely", "summed"]
 
 LAMBDA = 4.0
 AGAIN = 4.0
@@ -66,6 +66,13 @@ def summed(made: Products, back: Callable[[Array], Array] = lambda array: array)
         return back(AGAIN * np.abs(_in_order(made) - final))
 
     return Rounded(back(value), back(hard), back(soft), again)
+
+
+def likely(x: Floats, axes: tuple[int, ...]) -> Floats:
+    """How far off sums over some axes, which are kept, are in practice: `soft` of section 4 with b = 1."""
+    terms = math.prod(x.shape[axis] for axis in axes)
+    total, squares = (part.sum(axis=axes, keepdims=True) for part in (x, x * x))
+    return np.asarray(LAMBDA * U * np.sqrt(terms * (squares + total**2)) + math.sqrt(terms) * TINY)
 
 
 def _in_order(made: Products) -> Floats:
