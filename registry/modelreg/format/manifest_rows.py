@@ -34,7 +34,7 @@ def read_chunk(row: Any, blocks: Sequence[Cid]) -> tuple[Chunk, tuple[int, ...]]
     length = schema.uint(row[0], CHUNK_BYTES)
     digest, encoding = schema.digest(row[1]), schema.uint(row[2], _MAX_ENCODING)
     if length == 0:
-        if row[2:] != [0, 0, 0, 0]:
+        if [schema.uint(number) for number in row[2:]] != [0, 0, 0, 0]:
             raise FormatError("row of an empty file", expected="zeros and no base", found=row[2:])
         return Chunk(0, digest, 0, None), ()
     payload = _read_payload(row[3:6], blocks)

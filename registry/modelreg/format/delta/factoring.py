@@ -1,4 +1,4 @@
-"""Finding a low-rank change between two matrices: the writer's choice, free by docs/spec/delta.md, section 10.
+"""Finding a low-rank change between two matrices: the choice of who writes (docs/spec/delta.md, section 12).
 
 Method: randomized range finder with power iterations (Halko, Martinsson & Tropp 2011, SIAM Review 53(2),
 algorithms 4.4 and 5.1), always from the same random numbers, so that equal inputs give equal releases.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.format.delta.lowrank import MAX_COLUMNS, MAX_FACTOR, Factors, rows_of
+from modelreg.format.delta.lowrank import MAX_COLUMNS, MAX_ELEMENTS, MAX_FACTOR, Factors, rows_of
 
 __all__ = ["Change", "change_of", "factors_of", "left_of"]
 
@@ -45,7 +45,7 @@ def change_of(difference: _Floats) -> Change | None:
         return None
     values, vectors = _top(difference, most)
     rank = _step(values)
-    if rank is None:
+    if rank is None or rank * columns > MAX_ELEMENTS:
         return None
     noise = values[rank] / values[:rank]
     return Change(vectors[:rank], 1.0 - noise * noise)

@@ -19,6 +19,7 @@ from modelreg.format.delta.words import Integers, WordType, join, ordered, signe
 
 __all__ = [
     "MAX_COLUMNS",
+    "MAX_ELEMENTS",
     "MAX_FACTOR",
     "MAX_RANK",
     "PREDICTABLE",
@@ -33,7 +34,8 @@ __all__ = [
 
 PREDICTABLE = frozenset((WordType.F16, WordType.BF16, WordType.F32))
 MAX_RANK = 64
-MAX_COLUMNS = 1 << 20
+MAX_COLUMNS = 1 << 18
+MAX_ELEMENTS = 1 << 20
 MAX_FACTOR = (1 << 23) - 1
 _MAX_SCALE = 900
 _PHASES = (1, 16)
@@ -81,8 +83,9 @@ def unpack_factors(payload: memoryview) -> Factors:
         raise FormatError("rank of factors", expected=f"1 to {MAX_RANK}", found=rank)
     columns, at = unpack_varint(payload, 1, MAX_COLUMNS)
     scale, at = unpack_varint(payload, at, 2 * _MAX_SCALE)
-    if columns == 0:
-        raise FormatError("columns of factors", expected=f"1 to {MAX_COLUMNS}", found=0)
+    if columns < rank or rank * columns > MAX_ELEMENTS:
+        expected = f"as many as the rank, and at most {MAX_ELEMENTS} elements"
+        raise FormatError("columns of factors", expected=expected, found=f"{columns} of rank {rank}")
     values = np.empty(rank * columns, np.int32)
     end = unpack_integers(payload, at, values)
     if end != len(payload):
@@ -124,7 +127,8 @@ def _predict(
     flat = change.reshape(-1)[column : column + len(base)]
     start = values_of(base, word)
     with np.errstate(over="ignore", invalid="ignore"):
-        exact = start + np.ldexp(flat, factors.scale)
+        # Adding zero takes the sign of a zero away, which depends on how a machine adds up.
+        exact = start + (np.ldexp(flat, factors.scale) + 0.0)
         words = _round(exact, word)
         rounded = values_of(words, word)
     odd = ~(np.isfinite(start) & np.isfinite(rounded))
@@ -137,10 +141,13 @@ def _predict(
 def values_of(words: Integers, word: WordType) -> _Floats:
     """The numbers that words of PREDICTABLE types stand for, exactly."""
     if word is WordType.F32:
-        return words.view("<f4").astype(np.float64)
-    if word is WordType.F16:
-        return words.view("<f2").astype(np.float64)
-    return (words.view("<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
+        numbers = words.view("<f4")
+    elif word is WordType.F16:
+        numbers = words.view("<f2")
+    else:
+        numbers = (words.view("<u2").astype("<u4") << 16).view("<f4")
+    with np.errstate(invalid="ignore"):  # of signalling NaN
+        return numbers.astype(np.float64)
 
 
 def _round(values: _Floats, word: WordType) -> Integers:
