@@ -24,6 +24,7 @@ class _Waiting:
     digest: bytes
     encoded: Encoded
     base: BaseRange | None
+    factors: Payload | None
 
 
 class ChunkTable:
@@ -36,6 +37,7 @@ class ChunkTable:
         self._rows: dict[bytes, Chunk] = {}
         self._waiting: dict[bytes, _Waiting] = {}
         self._waiting_bytes = 0
+        self._factors: set[Cid] = set()
         self.stored_bytes = 0
 
     def __len__(self) -> int:
@@ -50,10 +52,17 @@ class ChunkTable:
         self._order.append(row.digest)
         self._rows[row.digest] = row
 
-    def add_encoded(self, length: int, digest: bytes, encoded: Encoded, base: BaseRange | None) -> None:
-        """Append a row with a new payload; no other has its digest."""
+    def add_encoded(
+        self,
+        length: int,
+        digest: bytes,
+        encoded: Encoded,
+        base: BaseRange | None,
+        factors: bytes | None = None,
+    ) -> None:
+        """Append a row with a new payload; no other has its digest. `factors` is shared with other rows."""
         self._order.append(digest)
-        waiting = _Waiting(length, digest, encoded, base)
+        waiting = _Waiting(length, digest, encoded, base, self._shared(factors) if factors else None)
         size = len(encoded.payload)
         if size >= OWN_BLOCK_BYTES:
             self._write([waiting])
@@ -71,6 +80,15 @@ class ChunkTable:
         """All rows in order; what was waiting is written first."""
         self._flush()
         return tuple(self._rows[digest] for digest in self._order)
+
+    def _shared(self, factors: bytes) -> Payload:
+        """What several rows share has a block of its own, written once."""
+        cid = Cid.of(Codec.RAW, factors, self._algorithm)
+        if cid not in self._factors:
+            self._factors.add(cid)
+            self._sink(cid, factors)
+            self.stored_bytes += len(factors)
+        return Payload(cid, 0, len(factors))
 
     def _flush(self) -> None:
         if self._waiting:
@@ -90,7 +108,9 @@ class ChunkTable:
         for item in items:
             payload = Payload(cid, offset, len(item.encoded.payload))
             encoding = int(item.encoded.encoding)
-            self._rows[item.digest] = Chunk(item.length, item.digest, encoding, payload, item.base)
+            self._rows[item.digest] = Chunk(
+                item.length, item.digest, encoding, payload, item.base, item.factors
+            )
             offset += payload.size
 
 

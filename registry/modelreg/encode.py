@@ -18,12 +18,18 @@ from modelreg.format.manifest import MAX_BASES, Base, BaseRange, Chunk, FileEntr
 from modelreg.format.manifest_blocks import write_manifest
 from modelreg.format.merkle import content_root, file_leaves
 from modelreg.lineage import Lineage, Parent
+from modelreg.low_rank import Matrix, matrix_finder
 from modelreg.parallel import map_ordered, worker_count
 from modelreg.source import SourceFile
 from modelreg.store.base import BlockSource
 from modelreg.variant import Cast, cast_finder
 
 __all__ = ["EncodedRelease", "Parent", "encode_release"]
+
+# A chunk that costs less than this share is not worth a search; one with a low-rank base must win clearly, as
+# its factors come to it.
+_LOW_RANK_ABOVE = 0.04
+_LOW_RANK_BELOW = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,8 @@ class _Task:
     span: Span
     base: BaseRange | None
     cast: Cast | None
+    matrix: Matrix | None = None
+    within: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,7 @@ class _Done:
     row: Chunk | None
     encoded: Encoded | None = None
     base: BaseRange | None = None
+    factors: bytes | None = None
 
 
 class _Encoder:
@@ -126,10 +135,12 @@ class _Encoder:
 
     def tasks(self, source: SourceFile) -> Iterator[_Task]:
         """Cut a file into chunks and find a base for each."""
-        base_of = self._base_finder(source)
+        base_of, matrix_at = self._base_finder(source)
         cast_of = cast_finder(self._kin, source) if self._effort else lambda _: None
         for span in plan(source.read_at, source.size, source.tensors):
-            yield _Task(source, span, base_of(span), cast_of(span))
+            base = base_of(span)
+            matrix, within = matrix_at(span) if base else (None, 0)
+            yield _Task(source, span, base, cast_of(span), matrix, within)
         if source.size == 0:
             yield _Task(source, Span(0, 0, DType.BYTES), None, None)
 
@@ -141,8 +152,9 @@ class _Encoder:
         row = self._row(data, digest)
         if row is not None:
             return _Done(task.source, len(data), digest, row)
-        encoded, at = self._cast(data, task) or self._encode(data, task)
-        return _Done(task.source, len(data), digest, None, encoded, at)
+        cast = self._cast(data, task)
+        encoded, at, factors = (*cast, None) if cast else self._encode(data, task)
+        return _Done(task.source, len(data), digest, None, encoded, at, factors)
 
     def _row(self, data: bytes, digest: bytes) -> Chunk | None:
         if not data:
@@ -150,10 +162,14 @@ class _Encoder:
         known = self._known.get(digest)
         return None if known is None else self._lineage.take(known)
 
-    def _encode(self, data: bytes, task: _Task) -> tuple[Encoded, BaseRange | None]:
+    def _encode(self, data: bytes, task: _Task) -> tuple[Encoded, BaseRange | None, bytes | None]:
         base = self._lineage.read(task.base) if task.base else None
         encoded = encode(data, WordType.of(task.span.word), base, effort=self._effort)
-        return encoded, task.base if encoded.encoding.needs_base else None
+        if task.matrix and base and len(encoded.payload) > _LOW_RANK_ABOVE * len(data):
+            found = task.matrix.encode(data, base, task.within)
+            if found is not None and len(found[0].payload) < _LOW_RANK_BELOW * len(encoded.payload):
+                return found[0], task.base, found[1]
+        return encoded, task.base if encoded.encoding.needs_base else None, None
 
     def _cast(self, data: bytes, task: _Task) -> tuple[Encoded, BaseRange | None] | None:
         """An exact cast costs a few bytes: what it fits needs no other try."""
@@ -168,10 +184,13 @@ class _Encoder:
             (encoded, replace(task.cast.at, base=self._bases.index(self._kin.bases[0]))) if encoded else None
         )
 
-    def _base_finder(self, source: SourceFile) -> Callable[[Span], BaseRange | None]:
+    def _base_finder(
+        self, source: SourceFile
+    ) -> tuple[Callable[[Span], BaseRange | None], Callable[[Span], tuple[Matrix | None, int]]]:
+        """What gives the base of a chunk, and what the matrix and the place in it of one that has a base."""
         counterpart = self._lineage.counterpart(source.path, source.format)
         if counterpart is None or self._effort == 0:
-            return lambda _: None
+            return (lambda _: None), (lambda _: (None, 0))
         number, file = counterpart
         alike = Correspondence(source.tensors, source.size, file.tensors, file.size)
 
@@ -180,7 +199,10 @@ class _Encoder:
             at = BaseRange(0, number, *found) if found else None
             return at if at and self._lineage.allows(at) else None
 
-        return base_of
+        def parent(offset: int, length: int) -> bytes | None:
+            return self._lineage.read(BaseRange(0, number, offset, length))
+
+        return base_of, matrix_finder(source.tensors, alike, source.read_at, parent)
 
 
 def _add(table: ChunkTable, done: _Done) -> int:
@@ -190,7 +212,7 @@ def _add(table: ChunkTable, done: _Done) -> int:
     elif done.row is not None:
         table.add_existing(done.row)
     elif done.encoded is not None:
-        table.add_encoded(done.length, done.digest, done.encoded, done.base)
+        table.add_encoded(done.length, done.digest, done.encoded, done.base, done.factors)
         return done.length
     return 0
 

@@ -29,7 +29,8 @@ def theirs(row):
     """The reference's way to write one of our rows."""
     payload = row.payload and [link(row.payload.block), row.payload.offset, row.payload.size]
     base = row.base and [row.base.base, row.base.file, row.base.offset, row.base.length]
-    return [row.length, row.digest, row.encoding, payload, base]
+    shared = row.factors and [link(row.factors.block), row.factors.offset, row.factors.size]
+    return [row.length, row.digest, row.encoding, payload, base, *([shared] if shared else [])]
 
 
 def link(cid):
@@ -78,8 +79,9 @@ def manifest_of(release, root=None):
                 encoding,
                 payload and Payload(Cid.from_bytes(bytes(payload[0])), *payload[1:]),
                 base and BaseRange(*base),
+                *(Payload(Cid.from_bytes(bytes(cid)), *place) for cid, *place in factors),
             )
-            for length, digest, encoding, payload, base in rows
+            for length, digest, encoding, payload, base, *factors in rows
         ),
     )
 
@@ -268,6 +270,8 @@ def releases(draw):
                 numbers = (st.integers(0, 65_535), st.integers(0, 2**63 - 1), st.integers(0, 2 << 20))
                 base = [draw(st.integers(0, count - 1)), *map(draw, numbers)]
             rows.append([length, draw(DIGESTS), draw(st.integers(0, 255)), payload, base])
+            if base and draw(st.booleans()):
+                rows[-1].append([draw(st.sampled_from(blocks)), 5, 70])
         size = sum(row[0] for row in rows)
         rows = rows or [[0, reference.hash_of(label, b""), 0, None, None]]
         kind = draw(st.sampled_from(["safetensors", "onnx", "bytes"]))

@@ -1,7 +1,7 @@
 """A slow, independent decoder of docs/spec/delta.md: plain Python numbers, bit by bit, pcodec included.
 
 It shares no code with the implementation; zstd decompression alone is the library's. It accepts some payloads
-that the checks of section 10 refuse, as it decodes only. The second half writes payloads by hand.
+that the checks of section 11 refuse, as it decodes only. The second half writes payloads by hand.
 
 `python -m tests.reference.delta` writes tests/vectors/delta/valid.json and refused.json again. frozen.json
 holds what the implementation once wrote; it only ever grows, by `python -m tests.reference.delta freeze`.

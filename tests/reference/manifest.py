@@ -114,13 +114,18 @@ def write(release, edit=lambda _, value: value, rows_a_shard=2048):
 
 def _chunk_shard(rows):
     links, written = [], []
-    for length, digest, encoding, payload, base in rows:
+    for length, digest, encoding, payload, base, *factors in rows:
         row = [length, digest, encoding, 0, 0, 0]
         if payload:
             if payload[0] not in links:
                 links.append(payload[0])
             row[3:] = [links.index(payload[0]), payload[1], payload[2]]
-        written.append(row + (base or []))
+        row += base or []
+        for place in factors:
+            if place[0] not in links:
+                links.append(place[0])
+            row += [links.index(place[0]), place[1], place[2]]
+        written.append(row)
     return {"kind": "modelreg/chunks/1", "blocks": links, "chunks": written}
 
 
@@ -201,10 +206,11 @@ class _Reader:
         need(all(self.is_link(link, RAW) for link in is_list(links, 2048, 8)), 1, "link of a block")
         named = []
         for row in is_list(rows, 2048, 8):
-            need(isinstance(row, list) and len(row) in (6, 10), 1, "row")
-            length, digest, encoding, number, offset, size, *base = row
+            need(isinstance(row, list) and len(row) in (6, 10, 13), 1, "row")
+            length, digest, encoding, number, offset, size, *rest = row
             need(is_digest(digest), 5, "digest")
-            need(all(is_uint(n) for n in (length, encoding, number, offset, size, *base)), 1, "numbers")
+            need(all(is_uint(n) for n in (length, encoding, number, offset, size, *rest)), 1, "numbers")
+            base, factors = rest[:4], rest[4:]
             need(length <= 512 * 1024 and encoding <= 255 and offset + size <= MIB, 5, "bounds")
             if length == 0:
                 need(row[2:] == [0, 0, 0, 0], 4, "row of an empty file")
@@ -215,7 +221,14 @@ class _Reader:
                 named.append(number)
             if base:
                 need(base[0] < 16 and base[1] < 65_536 and base[3] <= 2 * MIB, 5, "base")
-            yield [length, digest, encoding, [links[number], offset, size], base or None]
+            found = [length, digest, encoding, [links[number], offset, size], base or None]
+            if factors:
+                number, offset, size = factors
+                need(number < len(links) and offset + size <= MIB, 5, "factors")
+                if number not in named:
+                    named.append(number)
+                found.append([links[number], offset, size])
+            yield found
         need(named == list(range(len(links))) and len(set(links)) == len(links), 5, "order of blocks")
 
     def share_out(self, release, rows, label):
@@ -301,6 +314,22 @@ def sample(label="blake3"):
     }
 
 
+def low_rank(label="blake3"):
+    """Two chunks of a matrix that share factors, which lie in a block of their own."""
+    factors = [block_of("factors", label), 7, 90]
+    base = [0, 2, 96, 512 * 1024]
+    rows = [
+        [*row("m1", 512 * 1024, [block_of("own", label), 0, 9000], 8, base, label), factors],
+        [*row("m2", 1024, [block_of("own", label), 9000, 80], 8, [0, 2, 524384, 1024], label), factors],
+    ]
+    size = 512 * 1024 + 1024
+    return {
+        "hash": label,
+        "bases": [[hash_of(label, b"r0"), block_of("m0", label, NODE)]],
+        "files": [{"path": "m", "size": size, "format": "bytes", "tensors": [], "rows": rows}],
+    }
+
+
 def tiny(label="blake3"):
     to = partial(row, label=label)
     rows = [to("x", 1, [block_of("b", label), 0, 1])]
@@ -327,6 +356,7 @@ def valid():
         "an empty file": empty_file(),
         "several files, tensors and bases": sample(),
         "sha2-256": sample("sha2-256"),
+        "chunks with factors": low_rank(),
     }.items():
         yield name, release, *write(release), True
     yield "shards that are not full", sample(), *write(sample(), rows_a_shard=2), False
@@ -448,6 +478,24 @@ RELEASES = {
 }
 
 
+LOW_RANK = {
+    # Refused for what a row says of its factors.
+    "row_of_12_items": (1, lambda shard: shard["chunks"][0].pop()),
+    "row_of_14_items": (1, lambda shard: shard["chunks"][0].append(0)),
+    "factors_without_a_base": (1, lambda shard: shard["chunks"][0].__delitem__(slice(6, 10))),
+    "factors_in_no_block": (5, lambda shard: shard["chunks"][0].__setitem__(10, 2)),
+    "factors_behind_the_block": (5, lambda shard: shard["chunks"][0].__setitem__(11, MIB - 89)),
+    "factors_over_a_block": (5, lambda shard: shard["chunks"][0].__setitem__(12, MIB + 1)),
+    "factors_negative": (1, lambda shard: shard["chunks"][0].__setitem__(11, -1)),
+    "factors_named_before_the_payload": (5, lambda shard: shard["blocks"].reverse() or _swap(shard)),
+}
+
+
+def _swap(shard):
+    for row in shard["chunks"]:
+        row[3], row[10] = row[10], row[3]
+
+
 def _root(**fields):
     return "root", lambda root: root.update(fields)
 
@@ -551,6 +599,8 @@ def refused():
         release = sample()
         change(release)
         yield name, number, *write(release)
+    for name, (number, change) in LOW_RANK.items():
+        yield name, number, *write(low_rank(), partial(_edit, "chunks", change))
     for name, (number, kind, change) in NODES.items():
         yield name, number, *write(sample(), partial(_edit, kind, change))
     for name, change in BYTES.items():

@@ -165,6 +165,10 @@ class Correspondence:
                 self._after.setdefault(_name(parents, number - 1), piece)
                 self._before.setdefault(_name(parents, number + 1), piece)
 
+    def like(self, tensor: Tensor) -> Tensor | None:
+        """The parent's tensor of the same name and type."""
+        return self._tensors.get((tensor.name, tensor.dtype))
+
     def parent_range(self, span: Span) -> tuple[int, int] | None:
         """The offset and length, within the parent file, of the bytes that are most like a chunk's.
 

@@ -63,13 +63,17 @@ class BaseRange:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One row of the chunk table; `payload` is None only for the chunk of an empty file."""
+    """One row of the chunk table; `payload` is None only for the chunk of an empty file.
+
+    `factors` is where a low-rank encoding has what the chunks of one matrix share.
+    """
 
     length: int
     digest: bytes
     encoding: int
     payload: Payload | None
     base: BaseRange | None = None
+    factors: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,9 @@ def _chunk_shard(chunks: Sequence[Chunk]) -> dict[str, Any]:
             row[3:] = [numbers.setdefault(where.block, len(numbers)), where.offset, where.size]
         if chunk.base is not None:
             row += [chunk.base.base, chunk.base.file, chunk.base.offset, chunk.base.length]
+        if chunk.factors is not None:
+            shared = chunk.factors
+            row += [numbers.setdefault(shared.block, len(numbers)), shared.offset, shared.size]
         rows.append(row)
     return {"kind": _CHUNKS, "blocks": list(numbers), "chunks": rows}
 
@@ -194,10 +197,11 @@ class _Reader:
             raise FormatError("blocks of a shard", expected="none twice", found="one that comes again")
         chunks, seen = [], 0
         for row in schema.array(rows, _CHUNKS_A_SHARD):
-            chunk, number = read_chunk(row, blocks)
-            if number > seen:
-                raise FormatError("block order", expected=f"block {seen} named first", found=number)
-            seen = max(seen, number + 1)
+            chunk, numbers = read_chunk(row, blocks)
+            for number in numbers:
+                if number > seen:
+                    raise FormatError("block order", expected=f"block {seen} named first", found=number)
+                seen = max(seen, number + 1)
             chunks.append(chunk)
         if seen != len(blocks):
             raise FormatError("blocks of a shard", expected=f"{seen}, each named by a row", found=len(blocks))

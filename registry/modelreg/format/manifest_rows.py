@@ -28,21 +28,29 @@ def read_tensor(row: Any) -> Tensor:
     )
 
 
-def read_chunk(row: Any, blocks: Sequence[Cid]) -> tuple[Chunk, int]:
-    """One row, and the number of the block that it names (−1 for none)."""
-    row = schema.array(row, 10, exactly=(6, 10))
+def read_chunk(row: Any, blocks: Sequence[Cid]) -> tuple[Chunk, tuple[int, ...]]:
+    """One row, and the numbers of the blocks that it names, in their order."""
+    row = schema.array(row, 13, exactly=(6, 10, 13))
     length = schema.uint(row[0], CHUNK_BYTES)
     digest, encoding = schema.digest(row[1]), schema.uint(row[2], _MAX_ENCODING)
-    number = schema.uint(row[3], max(len(blocks) - 1, 0))
-    offset, size = schema.uint(row[4], MAX_BLOCK_BYTES), schema.uint(row[5], MAX_BLOCK_BYTES)
     if length == 0:
-        if row[2:] != [0, 0, 0, 0]:
+        if [schema.uint(number) for number in row[2:]] != [0, 0, 0, 0]:
             raise FormatError("row of an empty file", expected="zeros and no base", found=row[2:])
-        return Chunk(0, digest, 0, None), -1
+        return Chunk(0, digest, 0, None), ()
+    payload = _read_payload(row[3:6], blocks)
+    base = _read_base(row[6:10]) if len(row) > 6 else None
+    if len(row) < 13:
+        return Chunk(length, digest, encoding, payload, base), (row[3],)
+    factors = _read_payload(row[10:], blocks)
+    return Chunk(length, digest, encoding, payload, base, factors), (row[3], row[10])
+
+
+def _read_payload(fields: list[Any], blocks: Sequence[Cid]) -> Payload:
+    number = schema.uint(fields[0], max(len(blocks) - 1, 0))
+    offset, size = schema.uint(fields[1], MAX_BLOCK_BYTES), schema.uint(fields[2], MAX_BLOCK_BYTES)
     if not blocks or offset + size > MAX_BLOCK_BYTES:
         raise FormatError("payload range", expected=f"within {MAX_BLOCK_BYTES} bytes", found=offset + size)
-    base = _read_base(row[6:]) if len(row) > 6 else None
-    return Chunk(length, digest, encoding, Payload(blocks[number], offset, size), base), number
+    return Payload(blocks[number], offset, size)
 
 
 def _read_base(fields: list[Any]) -> BaseRange:

@@ -129,7 +129,8 @@ class Plaintext:
         if _is_block(chunk, chunk.payload, block):
             return block
         base = self._base(manifest, chunk.base, allowance) if chunk.base else None
-        data = bytes(decode(chunk.encoding, _part(block, chunk.payload), base, chunk.length))
+        shared = _part(self._shared(chunk.factors), chunk.factors) if chunk.factors else None
+        data = bytes(decode(chunk.encoding, _part(block, chunk.payload), base, chunk.length, shared))
         found = manifest.algorithm.digest(data)
         if found.value != chunk.digest:
             expected = f"{manifest.algorithm.label}:{chunk.digest.hex()}"
@@ -140,6 +141,9 @@ class Plaintext:
         if payload.size >= OWN_BLOCK_BYTES:  # nobody asks for it again
             return self._blocks.get(payload.block)
         return self._block_cache.get(payload.block, lambda: self._blocks.get(payload.block))
+
+    def _shared(self, factors: Payload) -> bytes:
+        return self._block_cache.get(factors.block, lambda: self._blocks.get(factors.block))
 
     def _base(self, manifest: Manifest, at: BaseRange, allowance: "_Allowance") -> bytes:
         base = manifest.bases[at.base]

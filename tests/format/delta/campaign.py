@@ -51,9 +51,18 @@ def large_rows():
         yield cast.encoding, cast.payload, weights.tobytes(), MAX_CHUNK_BYTES // 2
 
 
-def attempt(encoding, payload, base, length):
+def low_rank_rows():
+    """The vectors of low-rank payloads, as `small_rows`, and their factors."""
+    for name in ("low-rank.json", "refused-low-rank.json"):
+        for row in json.loads((VECTORS / name).read_text()):
+            keys = ("payload", "base", "factors")
+            parts = [None if row[key] is None else bytes.fromhex(row[key]) for key in keys]
+            yield row["encoding"], *parts[:2], row["length"], parts[2]
+
+
+def attempt(encoding, payload, base, length, factors=None):
     try:
-        chunk = decode(encoding, payload, base, length)
+        chunk = decode(encoding, payload, base, length, factors)
     except FormatError:
         return
     assert len(chunk) == length
@@ -87,12 +96,20 @@ def limit_memory():
 
 def main(seconds, seed):
     rng = random.Random(seed)
-    small, large = list(small_rows()), list(large_rows())
+    small, large, thin = list(small_rows()), list(large_rows()), list(low_rank_rows())
     limit_memory()
-    for row in small + large:
+    for row in small + large + thin:
         attempt(*row)
     count, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
+        if rng.random() < 0.2:
+            encoding, payload, base, length, factors = rng.choice(thin)
+            if factors and rng.random() < 0.5:
+                attempt(encoding, payload, base, length, mutated(rng, factors))
+            else:
+                attempt(encoding, mutated(rng, payload), base, length, factors)
+            count += 1
+            continue
         encoding, payload, base, length = rng.choice(large if rng.random() < 0.1 else small)
         if rng.random() < 0.1:
             encoding = rng.choice(list(Encoding))

@@ -6,6 +6,7 @@ from modelreg.errors import FormatError
 from modelreg.format.delta.casts import unpack_cast
 from modelreg.format.delta.encoding import MAX_BASE_BYTES, MAX_CHUNK_BYTES, Buffer, Encoding
 from modelreg.format.delta.exponent import unpack_exp
+from modelreg.format.delta.lowrank import unpack_low_rank
 from modelreg.format.delta.plain import unpack_frame
 from modelreg.format.delta.sparse import unpack_changes
 from modelreg.format.delta.streams import unpack_only
@@ -13,10 +14,12 @@ from modelreg.format.delta.words import HEAD_BYTES, Integers, WordType, join, or
 
 __all__ = ["decode"]
 
-_AS_LONG_AS_BASE = frozenset((Encoding.SPARSE, Encoding.EXP, Encoding.DIFF))
+_AS_LONG_AS_BASE = frozenset((Encoding.SPARSE, Encoding.EXP, Encoding.DIFF, Encoding.LOWRANK))
 
 
-def decode(encoding: int, payload: Buffer, base: Buffer | None, length: int) -> memoryview:
+def decode(
+    encoding: int, payload: Buffer, base: Buffer | None, length: int, factors: Buffer | None = None
+) -> memoryview:
     """Rebuild a chunk of exactly `length` bytes, read-only.
 
     Args:
@@ -24,6 +27,7 @@ def decode(encoding: int, payload: Buffer, base: Buffer | None, length: int) -> 
         payload: the bytes that travelled, at most `length`.
         base: plaintext of the parent's range or, for CAST, of the sibling's; None where there is none.
         length: bytes of the chunk, from the verified manifest, at most MAX_CHUNK_BYTES.
+        factors: what the chunks of one matrix share, for LOWRANK; None for all others.
 
     Raises:
         FormatError: the payload is not what the encoding allows, or base and length do not fit it. No payload
@@ -32,6 +36,11 @@ def decode(encoding: int, payload: Buffer, base: Buffer | None, length: int) -> 
     """
     known, view = _check(encoding, payload, length)
     parent = _check_base(known, base, length)
+    if (factors is not None) != known.needs_factors:
+        found = "none" if factors is None else f"{len(memoryview(factors))} bytes"
+        raise FormatError(f"factors for {known.name}", expected="none" if factors else "some", found=found)
+    if factors is not None:
+        return _bytes_of(unpack_low_rank(view, parent, memoryview(factors).cast("B"))).toreadonly()
     return _decode(known, view, parent, length).toreadonly()
 
 
@@ -39,7 +48,7 @@ def _check(encoding: int, payload: Buffer, length: int) -> tuple[Encoding, memor
     try:
         known = Encoding(encoding)
     except ValueError:
-        raise FormatError("encoding", expected="a code of 0 to 7", found=encoding) from None
+        raise FormatError("encoding", expected="a code of 0 to 8", found=encoding) from None
     if not 0 <= length <= MAX_CHUNK_BYTES:
         raise FormatError("chunk length", expected=f"at most {MAX_CHUNK_BYTES}", found=length)
     view = memoryview(payload).cast("B")

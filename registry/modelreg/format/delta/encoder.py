@@ -1,4 +1,4 @@
-"""Chunk to payload: which encodings are worth a try. See docs/spec/delta.md, section 11."""
+"""Chunk to payload: which encodings are worth a try. See docs/spec/delta.md, section 12."""
 
 from dataclasses import dataclass
 

@@ -22,11 +22,17 @@ class Encoding(IntEnum):
     EXP = 5
     DIFF = 6
     CAST = 7
+    LOWRANK = 8
 
     @property
     def needs_base(self) -> bool:
         """Whether decoding needs bytes of another release or variant."""
         return self >= Encoding.PATCH
+
+    @property
+    def needs_factors(self) -> bool:
+        """Whether decoding needs what the chunks of one matrix share."""
+        return self is Encoding.LOWRANK
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ from modelreg.format.delta.streams import pack_integers, unpack_integers
 from modelreg.format.delta.varints import pack_varint, unpack_varint
 from modelreg.format.delta.words import Integers, WordType
 
-__all__ = ["pack_exp", "unpack_exp"]
+__all__ = ["exponents_of", "pack_exp", "unpack_exp"]
 
 _Places = NDArray[np.intp]
 
 
-def _exponents(base: Integers, word: WordType) -> Exponents:
+def exponents_of(base: Integers, word: WordType) -> Exponents:
+    """The exponent fields of floating-point words."""
     field = base >> word.mantissa_bits
     if word.exponent_bits == 8:
         return field.astype(np.uint8)
@@ -41,7 +42,7 @@ def _group_order(exponents: Exponents, starts: Starts, word: WordType) -> tuple[
 
 def pack_exp(difference: Integers, base: Integers, word: WordType, level: int) -> bytes:
     """Code differences of ordered integers, a stream for each group of exponents of the base."""
-    exponents = _exponents(base, word)
+    exponents = exponents_of(base, word)
     starts = choose_starts(difference, exponents)
     order, sizes = _group_order(exponents, starts, word)
     parts = [bytes((len(starts),))]
@@ -77,7 +78,7 @@ def unpack_exp(body: memoryview, base: Integers, word: WordType, out: Integers) 
     if not word.exponent_bits:
         raise FormatError("word type", expected="floating point", found=word.name)
     starts, at = _read_starts(body, word)
-    order, sizes = _group_order(_exponents(base, word), starts, word)
+    order, sizes = _group_order(exponents_of(base, word), starts, word)
     grouped = np.empty_like(out)
     _read_groups(body, at, sizes, grouped)
     out[order] = grouped

@@ -1,0 +1,119 @@
+"""Finding a low-rank change between two matrices: the choice of who writes (docs/spec/delta.md, section 12).
+
+Method: randomized range finder with power iterations (Halko, Martinsson & Tropp 2011, SIAM Review 53(2),
+algorithms 4.4 and 5.1), always from the same random numbers, so that equal inputs give equal releases.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg.format.delta.lowrank import MAX_COLUMNS, MAX_ELEMENTS, MAX_FACTOR, Factors, rows_of
+
+__all__ = ["Change", "change_of", "factors_of", "left_of"]
+
+_Floats = NDArray[np.float64]
+_MOST_RANK = 32
+_SPARE = 8
+_ITERATIONS = 2
+# Singular values of a change of full rank fall slowly; an adapter's end in a step.
+_STEP = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The right singular vectors of a matrix's change, of shape (rank, columns), and their weights.
+
+    A weight is below 1 where rounding noise is part of what was seen of a singular value.
+    """
+
+    right: _Floats
+    weights: _Floats
+
+    @property
+    def rank(self) -> int:
+        """How many vectors there are."""
+        return len(self.weights)
+
+
+def change_of(difference: _Floats) -> Change | None:
+    """The low-rank part of a difference of shape (rows, columns); None where there is no clear one."""
+    rows, columns = difference.shape
+    most = min(rows, columns, _MOST_RANK + _SPARE)
+    if most < 2 or columns > MAX_COLUMNS or not np.isfinite(difference).all():
+        return None
+    values, vectors = _top(difference, most)
+    rank = _step(values)
+    if rank is None or rank * columns > MAX_ELEMENTS:
+        return None
+    noise = values[rank] / values[:rank]
+    return Change(vectors[:rank], 1.0 - noise * noise)
+
+
+def _top(matrix: _Floats, count: int) -> tuple[_Floats, _Floats]:
+    """The largest singular values and their right vectors."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(matrix @ rng.standard_normal((matrix.shape[1], count)))[0]
+    for _ in range(_ITERATIONS):
+        basis = np.linalg.qr(matrix.T @ basis)[0]
+        basis = np.linalg.qr(matrix @ basis)[0]
+    _, values, vectors = np.linalg.svd(basis.T @ matrix, full_matrices=False)
+    return values, vectors
+
+
+def _step(values: _Floats) -> int | None:
+    """Behind how many singular values the greatest step down is, if it is one."""
+    if values[0] <= 0:
+        return None
+    tiny = values[0] * np.finfo(np.float64).tiny
+    # The last ones are not found exactly: a step among them would be made by chance.
+    end = min(len(values) - 1, _MOST_RANK)
+    steps = values[:end] / np.maximum(values[1 : end + 1], tiny)
+    at = int(np.argmax(steps))
+    return at + 1 if steps[at] >= _STEP else None
+
+
+def factors_of(change: Change, difference: _Floats, bits: int) -> Factors:
+    """The right factor in integers, scaled for left factors of the size that some rows have.
+
+    Args:
+        change: of the whole matrix.
+        difference: rows of it, of shape (rows, columns); best all, or many of them.
+        bits: 2 to 23; fewer make factors smaller and predictions worse.
+    """
+    limit = float((1 << bits) - 1)
+    right = np.rint(change.right * (limit / np.abs(change.right).max(axis=1, keepdims=True)))
+    largest = float(np.abs(_left(right, change.weights, difference)).max())
+    scale = int(np.ceil(np.log2(largest / limit))) if largest > 0 else 0
+    return Factors(right.astype(np.int32), scale)
+
+
+def left_of(factors: Factors, change: Change, difference: _Floats, column: int) -> NDArray[np.int32]:
+    """The left factor, of shape (rows, rank), of the rows that some words touch.
+
+    Args:
+        factors: the right factor.
+        change: what it was made of.
+        difference: of the words, in one dimension.
+        column: where in its row the first of them stands.
+    """
+    columns, right = factors.columns, factors.values.astype(np.float64)
+    rows = rows_of(column, len(difference), columns)
+    padded = np.zeros(rows * columns)
+    padded[column : column + len(difference)] = difference
+    whole = padded.reshape(rows, columns)
+    left = _left(right, change.weights, whole)
+    end = (column + len(difference)) % columns
+    if column:
+        stop = columns if rows > 1 else column + len(difference)
+        left[0] = _left(right[:, column:stop], change.weights, whole[:1, column:stop])
+    if end and (rows > 1 or not column):
+        left[-1] = _left(right[:, :end], change.weights, whole[-1:, :end])
+    return np.clip(np.rint(np.ldexp(left, -factors.scale)), -MAX_FACTOR, MAX_FACTOR).astype(np.int32)
+
+
+def _left(right: _Floats, weights: _Floats, difference: _Floats) -> _Floats:
+    """Least squares, row by row."""
+    found: _Floats = difference @ np.linalg.pinv(right) * weights
+    return found

@@ -1,0 +1,248 @@
+"""LOWRANK: words predicted by adding a product of thin matrices. Specified in docs/spec/delta.md, section 10.
+
+A merged adapter changes a whole matrix by one of low rank. The factors are integers so small that their
+product is exact in binary64: whatever order a machine sums in, every machine predicts the same words.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg.errors import FormatError
+from modelreg.format.delta.exponent import exponents_of
+from modelreg.format.delta.grouping import MAX_GROUPS, Starts, choose_starts
+from modelreg.format.delta.streams import pack_integers, unpack_integers
+from modelreg.format.delta.varints import pack_varint, unpack_varint
+from modelreg.format.delta.words import Integers, WordType, join, ordered, signed_words
+
+__all__ = [
+    "MAX_COLUMNS",
+    "MAX_ELEMENTS",
+    "MAX_FACTOR",
+    "MAX_RANK",
+    "PREDICTABLE",
+    "Factors",
+    "pack_factors",
+    "pack_low_rank",
+    "rows_of",
+    "unpack_factors",
+    "unpack_low_rank",
+    "values_of",
+]
+
+PREDICTABLE = frozenset((WordType.F16, WordType.BF16, WordType.F32))
+MAX_RANK = 64
+MAX_COLUMNS = 1 << 18
+MAX_ELEMENTS = 1 << 20
+MAX_FACTOR = (1 << 23) - 1
+_MAX_SCALE = 900
+_PHASES = (1, 16)
+
+_Floats = NDArray[np.float64]
+_Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """The right factor of a matrix's change: `values` has shape (rank, columns), integers of at most 2^23.
+
+    What it stands for is `left @ values * 2**scale`, with the integers `left` of each row.
+    """
+
+    values: NDArray[np.int32]
+    scale: int
+
+    @property
+    def rank(self) -> int:
+        """Rows of the factor."""
+        return int(self.values.shape[0])
+
+    @property
+    def columns(self) -> int:
+        """Columns of the matrix."""
+        return int(self.values.shape[1])
+
+
+def rows_of(column: int, count: int, columns: int) -> int:
+    """Rows of a matrix that `count` words touch, the first of which stands in `column`."""
+    return -(-(column + count) // columns)
+
+
+def pack_factors(factors: Factors, level: int) -> bytes:
+    """Write the right factor, which all chunks of a matrix share."""
+    head = bytes((factors.rank,)) + pack_varint(factors.columns) + pack_varint(factors.scale + _MAX_SCALE)
+    return head + pack_integers(np.ascontiguousarray(factors.values).reshape(-1), level)
+
+
+def unpack_factors(payload: memoryview) -> Factors:
+    """Read the right factor. Raises FormatError; allocates no more than the payload can fill."""
+    rank = payload[0] if payload else 0
+    if not 1 <= rank <= MAX_RANK:
+        raise FormatError("rank of factors", expected=f"1 to {MAX_RANK}", found=rank)
+    columns, at = unpack_varint(payload, 1, MAX_COLUMNS)
+    scale, at = unpack_varint(payload, at, 2 * _MAX_SCALE)
+    if columns < rank or rank * columns > MAX_ELEMENTS:
+        expected = f"as many as the rank, and at most {MAX_ELEMENTS} elements"
+        raise FormatError("columns of factors", expected=expected, found=f"{columns} of rank {rank}")
+    values = np.empty(rank * columns, np.int32)
+    end = unpack_integers(payload, at, values)
+    if end != len(payload):
+        raise FormatError("factors", expected=f"{end} bytes", found=len(payload))
+    return Factors(_small(values).reshape(rank, columns), scale - _MAX_SCALE)
+
+
+def _small(values: NDArray[np.int32]) -> NDArray[np.int32]:
+    if values.size and (int(values.max()) > MAX_FACTOR or int(values.min()) < -MAX_FACTOR):
+        raise FormatError("factor", expected=f"at most {MAX_FACTOR} in magnitude", found="more")
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Prediction:
+    """What words are predicted to be, and in which phase of its rounding each prediction was."""
+
+    words: Integers
+    integers: Integers
+    rounded: _Floats
+    exact: _Floats
+
+    def phases(self, count: int, word: WordType) -> NDArray[np.uint8]:
+        """Where in the interval that is rounded to the word the sum lay, in `count` equal parts."""
+        if count == 1:
+            return np.zeros(len(self.words), np.uint8)
+        field = np.maximum(exponents_of(self.words, word).astype(np.int64), 1)
+        lowest = field - ((1 << (word.exponent_bits - 1)) - 1) - word.mantissa_bits
+        with np.errstate(invalid="ignore"):
+            part = np.ldexp(self.exact - self.rounded, (-lowest).astype(np.int32))
+            place = np.floor((np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0) + 0.5) * count)
+        return np.clip(place, 0, count - 1).astype(np.uint8)
+
+
+def _predict(
+    base: Integers, word: WordType, column: int, left: NDArray[np.int32], factors: Factors
+) -> _Prediction:
+    change = left.astype(np.float64) @ factors.values.astype(np.float64)
+    flat = change.reshape(-1)[column : column + len(base)]
+    start = values_of(base, word)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Adding zero takes the sign of a zero away, which depends on how a machine adds up.
+        exact = start + (np.ldexp(flat, factors.scale) + 0.0)
+        words = _round(exact, word)
+        rounded = values_of(words, word)
+    odd = ~(np.isfinite(start) & np.isfinite(rounded))
+    if odd.any():
+        words = np.where(odd, base, words)
+        exact[odd] = rounded[odd] = 0.0
+    return _Prediction(words, ordered(words, word, 0), rounded, exact)
+
+
+def values_of(words: Integers, word: WordType) -> _Floats:
+    """The numbers that words of PREDICTABLE types stand for, exactly."""
+    if word is WordType.F32:
+        numbers = words.view("<f4")
+    elif word is WordType.F16:
+        numbers = words.view("<f2")
+    else:
+        numbers = (words.view("<u2").astype("<u4") << 16).view("<f4")
+    with np.errstate(invalid="ignore"):  # of signalling NaN
+        return numbers.astype(np.float64)
+
+
+def _round(values: _Floats, word: WordType) -> Integers:
+    """To binary32, and from there to the type, each to nearest, ties to even."""
+    single = values.astype("<f4")
+    if word is WordType.F32:
+        return single.view("<i4")
+    if word is WordType.F16:
+        return single.astype("<f2").view("<i2")
+    bits = single.view("<u4")
+    kept = (bits + (((bits >> 16) & 1) + 0x7FFF).astype("<u4")) >> 16
+    return np.where(np.isnan(single), bits >> 16, kept).astype("<u2").view("<i2")
+
+
+def _cells(prediction: _Prediction, word: WordType, starts: Starts, phases: int) -> tuple[_Places, _Places]:
+    """Sort words by exponent group and phase, stably; their places in that order and the sizes."""
+    opens = np.zeros(1 << word.exponent_bits, np.uint16)
+    opens[starts[1:]] = 1
+    groups = np.cumsum(opens, dtype=np.uint16).take(exponents_of(prediction.words, word))
+    cells = groups * np.uint16(phases) + prediction.phases(phases, word)
+    return np.argsort(cells, kind="stable"), np.bincount(cells, minlength=len(starts) * phases)
+
+
+def pack_low_rank(
+    chunk: memoryview,
+    base: memoryview,
+    word: WordType,
+    column: int,
+    left: NDArray[np.int32],
+    factors: Factors,
+    level: int,
+) -> bytes:
+    """Code a chunk against a base and a matrix's factors.
+
+    Args:
+        chunk: whole words, the first of which stands in `column` of its row.
+        base: as long.
+        word: one of PREDICTABLE.
+        column: below `factors.columns`.
+        left: the left factor of the rows that the chunk touches, of shape (rows, rank).
+        factors: the right one.
+        level: pcodec's, 0 to 12.
+    """
+    prediction = _predict(signed_words(base, word), word, column, left, factors)
+    difference = ordered(signed_words(chunk, word), word, 0) - prediction.integers
+    starts = choose_starts(difference, exponents_of(prediction.words, word))
+    head = bytes((word,)) + pack_varint(column)
+    head += pack_integers(np.ascontiguousarray(left).reshape(-1), level)
+    return head + min((_pack_cells(difference, prediction, word, starts, n, level) for n in _PHASES), key=len)
+
+
+def _pack_cells(
+    difference: Integers, prediction: _Prediction, word: WordType, starts: Starts, phases: int, level: int
+) -> bytes:
+    order, sizes = _cells(prediction, word, starts, phases)
+    parts = [bytes((phases, len(starts)))]
+    parts += [pack_varint(here - before) for before, here in itertools.pairwise(starts)]
+    cells = np.split(difference[order], np.cumsum(sizes)[:-1])
+    parts += [pack_integers(cell, level) for cell in cells if len(cell)]
+    return b"".join(parts)
+
+
+def unpack_low_rank(payload: memoryview, base: memoryview, factors: memoryview) -> Integers:
+    """Decode LOWRANK into words; the chunk is as long as the base."""
+    word = WordType.parse(payload[0]) if payload else WordType.U8
+    if word not in PREDICTABLE or len(base) % word.width:
+        raise FormatError("word type", expected="whole words of F16, BF16 or F32", found=word.name)
+    right = unpack_factors(factors)
+    words = signed_words(base, word)
+    column, at = unpack_varint(payload, 1, right.columns - 1)
+    left = np.empty(rows_of(column, len(words), right.columns) * right.rank, np.int32)
+    at = unpack_integers(payload, at, left)
+    prediction = _predict(words, word, column, _small(left).reshape(-1, right.rank), right)
+    phases, starts, at = _read_starts(payload, at, word)
+    order, sizes = _cells(prediction, word, starts, phases)
+    found = np.empty_like(prediction.integers)
+    sorted_cells = np.empty_like(found)
+    for cell in np.split(sorted_cells, np.cumsum(sizes)[:-1]):
+        at = unpack_integers(payload, at, cell) if len(cell) else at
+    if at != len(payload):
+        raise FormatError("cells", expected=f"{at} bytes", found=len(payload))
+    found[order] = sorted_cells
+    return join(found + prediction.integers, word, 0)
+
+
+def _read_starts(payload: memoryview, at: int, word: WordType) -> tuple[int, Starts, int]:
+    head = bytes(payload[at : at + 2])
+    if len(head) < 2 or head[0] not in _PHASES or not 1 <= head[1] <= MAX_GROUPS:
+        raise FormatError(
+            "cells", expected=f"{_PHASES} phases and 1 to {MAX_GROUPS} groups", found=list(head)
+        )
+    starts, at = [0], at + 2
+    for _ in range(head[1] - 1):
+        step, at = unpack_varint(payload, at, (1 << word.exponent_bits) - 1 - starts[-1])
+        if step == 0:
+            raise FormatError("groups", expected="rising exponents", found="one that comes again")
+        starts.append(starts[-1] + step)
+    return head[0], starts, at

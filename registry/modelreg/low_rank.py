@@ -1,0 +1,184 @@
+"""Matrices that a merged adapter changed: found once for a matrix, used by each of its chunks."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg.format.chunks import Correspondence, Span
+from modelreg.format.delta import Encoded, Encoding, WordType
+from modelreg.format.delta.factoring import Change, change_of, factors_of, left_of
+from modelreg.format.delta.lowrank import (
+    PREDICTABLE,
+    Factors,
+    pack_factors,
+    pack_low_rank,
+    values_of,
+)
+from modelreg.format.delta.words import signed_words
+from modelreg.format.tensors import Tensor
+
+__all__ = ["Matrix", "matrix_finder"]
+
+Read = Callable[[int, int], bytes | None]
+"""Bytes, by offset and length; None where they cannot be had."""
+
+# Of a larger matrix rows at equal distances are looked at.
+_LOOKED_AT_WORDS = 2 << 20
+_LEVEL = 10
+_BITS = (23, 21, 19, 16, 13, 11, 9)
+_SAMPLE_WORDS = 128 << 10
+_LEAST_COLUMNS = 64
+_MAX_FACTOR_BYTES = 512 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    change: Change
+    factors: Factors
+    packed: bytes
+
+
+class Matrix:
+    """A matrix of a release and of its parent. What it finds is found once, by the first thread that asks.
+
+    Args:
+        word: what its elements are.
+        shape: rows and columns.
+        child, parent: read its bytes.
+    """
+
+    def __init__(self, word: WordType, shape: tuple[int, int], child: Read, parent: Read) -> None:
+        self._word, self._shape = word, shape
+        self._child, self._parent = child, parent
+        self._lock = Lock()
+        self._searched = False
+        self._found: _Found | None = None
+
+    def encode(self, chunk: bytes, base: bytes, offset: int) -> tuple[Encoded, bytes] | None:
+        """A chunk at an offset of the matrix, and the factors that it shares; None where none were found."""
+        with self._lock:
+            if not self._searched:
+                self._found, self._searched = self._search(), True
+        found = self._found
+        if found is None or len(chunk) != len(base):
+            return None
+        payload = self._pack(chunk, base, offset, found)
+        return Encoded(Encoding.LOWRANK, payload), found.packed
+
+    def _pack(self, chunk: bytes, base: bytes, offset: int, found: _Found) -> bytes:
+        word, column = self._word, offset // self._word.width % self._shape[1]
+        difference = _difference(chunk, base, word)
+        left = left_of(found.factors, found.change, difference, column)
+        views = memoryview(chunk), memoryview(base)
+        return pack_low_rank(*views, word, column, left, found.factors, _LEVEL)
+
+    def _search(self) -> _Found | None:
+        difference = self._looked_at()
+        if difference is None or not np.isfinite(difference).all():
+            return None
+        change = change_of(difference)
+        if change is None:
+            return None
+        chunk, base, skipped = self._sample()
+        if chunk is None or base is None:
+            return None
+        best, least = None, np.inf
+        for bits in _BITS:
+            factors = factors_of(change, difference, bits)
+            found = _Found(change, factors, pack_factors(factors, _LEVEL))
+            size = len(self._pack(chunk, base, skipped, found)) * self._words / self._sample_words + len(
+                found.packed
+            )
+            if size > least:
+                break
+            best, least = found, size
+        return best if best and len(best.packed) <= _MAX_FACTOR_BYTES else None
+
+    @property
+    def _words(self) -> int:
+        return self._shape[0] * self._shape[1]
+
+    @property
+    def _sample_words(self) -> int:
+        return min(self._words, _SAMPLE_WORDS)
+
+    def _sample(self) -> tuple[bytes | None, bytes | None, int]:
+        """Whole rows from the middle, if the matrix is large."""
+        width, columns = self._word.width, self._shape[1]
+        skipped = (self._words - self._sample_words) // 2 // columns * columns * width
+        size = self._sample_words * width
+        return self._child(skipped, size), self._parent(skipped, size), skipped
+
+    def _looked_at(self) -> NDArray[np.float64] | None:
+        """The change of all rows, or of as many as memory is spent on; None where they cannot be had."""
+        rows, columns = self._shape
+        step, size = -(-self._words // _LOOKED_AT_WORDS), columns * self._word.width
+        spans = [(0, rows * size)] if step == 1 else [(row * size, size) for row in range(0, rows, step)]
+        parts = []
+        for span in spans:
+            chunk, base = self._child(*span), self._parent(*span)
+            if chunk is None or base is None:
+                return None
+            parts.append(_difference(chunk, base, self._word))
+        return np.concatenate(parts).reshape(-1, columns)
+
+
+def _difference(chunk: bytes, base: bytes, word: WordType) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = values_of(signed_words(chunk, word), word) - values_of(
+            signed_words(base, word), word
+        )
+    return found
+
+
+def _matrix_of(tensor: Tensor, known: Tensor | None, child: Read, parent: Read) -> Matrix | None:
+    """The matrix that a tensor is, if it can have been changed by one of low rank.
+
+    Args:
+        tensor: of the release.
+        known: its like in the parent.
+        child: reads the release's file.
+        parent: reads the parent's file.
+    """
+    word, shape = WordType.of(tensor.dtype), tensor.shape
+    if known is None or word not in PREDICTABLE or len(shape) != 2 or min(shape) < _LEAST_COLUMNS:
+        return None
+    if (known.dtype, known.shape) != (tensor.dtype, shape):
+        return None
+    return Matrix(
+        word,
+        (shape[0], shape[1]),
+        lambda offset, length: child(tensor.offset + offset, length),
+        lambda offset, length: parent(known.offset + offset, length),
+    )
+
+
+def matrix_finder(
+    tensors: Sequence[Tensor], alike: Correspondence, child: Read, parent: Read
+) -> Callable[[Span], tuple[Matrix | None, int]]:
+    """Gives the matrix of a chunk and the offset in it, the same one for all chunks of a matrix.
+
+    Args:
+        tensors: of a file, in ascending order.
+        alike: leads to the parent's.
+        child: reads the file.
+        parent: reads the parent's.
+    """
+    starts = [tensor.offset for tensor in tensors]
+
+    @lru_cache(1)
+    def matrix(number: int) -> Matrix | None:
+        return _matrix_of(tensors[number], alike.like(tensors[number]), child, parent)
+
+    def at(span: Span) -> tuple[Matrix | None, int]:
+        number = bisect_right(starts, span.offset) - 1
+        if number < 0 or span.end > tensors[number].end:
+            return None, 0
+        return matrix(number), span.offset - tensors[number].offset
+
+    return at
