@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.audit_models import MODELS, read
 from onnx import numpy_helper
 
-from benchmarks.audit_models import MODELS, read
 from modelreg.format.trace_plan import FixedInput
 from modelreg_verifier.cuts import choose_cuts
 from modelreg_verifier.dispute import Settled, settle
@@ -67,7 +67,8 @@ class Real(World):
             for level in LEVELS:
                 made = self.session(self.program.model, level).run(inputs)
                 for replay in replays:
-                    rows = [compare(made, replay.run(number, made, inputs), batch_of(inputs), self.program.quantized)
+                    batch, quantized = batch_of(inputs), self.program.quantized
+                    rows = [compare(made, replay.run(number, made, inputs), batch, quantized)
                             for number in range(len(found))]  # fmt: skip
                     found = np.maximum(found, [row.distance for row in rows])
         return found.tolist()
