@@ -554,7 +554,7 @@ def _refused_calls():
     yield "raw too short", RAW, b"abc", None, 4
     yield "payload longer than the chunk", RAW, b"abcd", None, 3
     yield "frame longer than the chunk", ZSTD, frame(b"abc"), None, 3
-    yield "encoding unknown", 8, b"abc", None, 3
+    yield "encoding unknown", 9, b"abc", None, 3
     yield "encoding negative", -1, b"abc", None, 3
     yield "chunk longer than 512 KiB", SOLO, equal, None, (512 << 10) + 4
     yield "chunk of negative length", RAW, b"", None, -1
