@@ -3,6 +3,8 @@
 python -m benchmarks.report transfer --corpus DIR
 python -m benchmarks.report throughput
 python -m benchmarks.report startup
+python -m benchmarks.report receipts
+python -m benchmarks.report serving --wheels DIR
 python -m benchmarks.report audit --wheels DIR --node PYTHON --node PYTHON
 """
 

@@ -1,6 +1,5 @@
 """Inferences, journals and what else the tests of receipts need."""
 
-import asyncio
 import contextlib
 import struct
 
@@ -88,8 +87,7 @@ def recorder(opened, plan=PLAN, **options):
 
 def record(opened, found=None, **options):
     """Record one inference; what is added to its answer."""
-    made = recorder(opened, **options)
-    return asyncio.run(made.record(found or inference()))
+    return recorder(opened, **options).record(found or inference())
 
 
 def appended(opened, count, **options):

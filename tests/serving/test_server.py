@@ -1,6 +1,5 @@
 """The protocol over HTTP: paths, errors, and what the recorder sees."""
 
-import asyncio
 import contextlib
 import gzip
 import json
@@ -275,8 +274,8 @@ class Notebook:
     def __init__(self, fails=None, delay=0.0):
         self.seen, self.fails, self.delay = [], fails, delay
 
-    async def record(self, inference):
-        await asyncio.sleep(self.delay)
+    def record(self, inference):
+        time.sleep(self.delay)
         if self.fails:
             raise self.fails
         values = {name: bytes(tensor.data) for name, tensor in inference.inputs.items()}

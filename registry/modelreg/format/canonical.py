@@ -59,9 +59,10 @@ def encode(value: object, *, max_bytes: int = MAX_BLOCK_BYTES, max_depth: int = 
     Raises:
         FormatError: another type, an integer out of range, an unpaired surrogate, too deep or too large.
     """
-    _check(value, max_depth)
+    # Telling cbor2 of an encoder takes longer than a small block does.
+    encoders = _ENCODERS if _check(value, max_depth) else None
     try:
-        block = cbor2.dumps(value, canonical=True, encoders=_ENCODERS)
+        block = cbor2.dumps(value, canonical=True, encoders=encoders)
     except (cbor2.CBOREncodeError, UnicodeEncodeError) as error:
         raise FormatError(
             "DAG-CBOR value", expected="text that UTF-8 can write", found=_brief(error)
@@ -108,12 +109,14 @@ def links(value: object) -> Iterator[Cid]:
             rest.extend(reversed(item.values()))
 
 
-def _check(value: object, max_depth: int) -> None:
-    level = [value]
+def _check(value: object, max_depth: int) -> bool:
+    """Whether a value of the data model has links."""
+    level, links = [value], False
     for _ in range(max_depth + 1):
+        links = links or any(type(item) is Cid for item in level)
         level = _children(level)
         if not level:
-            return
+            return links
     raise FormatError("DAG-CBOR value", expected=f"at most {max_depth} levels", found="more")
 
 

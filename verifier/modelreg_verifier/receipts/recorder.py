@@ -1,6 +1,5 @@
 """Makes the receipt of each inference that `serve` answers. Specified in docs/spec/openings.md, section 4."""
 
-import asyncio
 import json
 import re
 import secrets
@@ -8,7 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from modelreg.errors import FormatError, InputError, UnreachableError
-from modelreg.format.commitments import Tensor
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SignedReceipt
 from modelreg.format.receipt_text import answer_object, to_header
@@ -26,7 +24,6 @@ HEADER = "modelreg-receipt"
 _RECEIPT = "modelreg_receipt"
 _REQUEST_ID, _CLIENT, _SALTS = "modelreg_request_id", "modelreg_client", "modelreg_salts"
 _NOBODY = bytes(20)
-_INLINE_BYTES = 256 << 10  # hashing less takes less time than asking another thread to
 
 Plans = Callable[[ReleaseId, str], TracePlan]
 """The plan by which a file, given by its path, of a release runs."""
@@ -51,25 +48,20 @@ class ReceiptRecorder:
         self._plan = lru_cache(1024)(lambda *key: _named(plans(*key)))
         self._runtime = lru_cache(1024)(_named_runtime)
 
-    async def record(self, inference: Inference) -> Addition:
+    def record(self, inference: Inference) -> Addition:
         """Sign and keep; as `Recorder.record`."""
         request_id = _hex(inference.parameters, _REQUEST_ID, 32) or secrets.token_bytes(32)
         client = _hex(inference.parameters, _CLIENT, 20) or _NOBODY
         salts = _truth(inference.parameters, _SALTS)
         try:
-            committed, draft = await self._draft(inference, request_id, client)
-            signed = await asyncio.wrap_future(self._journal.submit(draft))
+            committed, draft = self._draft(inference, request_id, client)
+            signed = self._journal.submit(draft).result()
         except (FormatError, InputError) as error:
             # Not the client's mistake, as these two would mean to whoever asked.
             raise UnreachableError("no receipt", found=str(error)) from error
         return self._addition(signed, committed if salts else None)
 
-    async def _draft(self, inference: Inference, request_id: bytes, client: bytes) -> tuple[Committed, Draft]:
-        if _size(inference) <= _INLINE_BYTES:
-            return self._drafted(inference, request_id, client)
-        return await asyncio.to_thread(self._drafted, inference, request_id, client)
-
-    def _drafted(self, inference: Inference, request_id: bytes, client: bytes) -> tuple[Committed, Draft]:
+    def _draft(self, inference: Inference, request_id: bytes, client: bytes) -> tuple[Committed, Draft]:
         plan, plan_id, plan_block = self._plan(inference.release, inference.file)
         _check_cuts(plan, inference)
         fingerprint, runtime_block = self._runtime(inference.runtime)
@@ -111,15 +103,6 @@ def _check_cuts(plan: TracePlan, inference: Inference) -> None:
     """Refuse to sign what no auditor could follow."""
     if tuple(tuple(sorted(cut)) for cut in inference.cuts) != plan.cuts:
         raise FormatError("cuts of an inference", expected="those of its plan", found=len(inference.cuts))
-
-
-def _size(inference: Inference) -> int:
-    distinct: dict[int, Tensor] = {
-        id(tensor): tensor
-        for tensors in (inference.inputs, inference.outputs, *inference.cuts)
-        for tensor in tensors.values()
-    }
-    return sum(memoryview(tensor.data).nbytes for tensor in distinct.values())
 
 
 def _hex(parameters: Mapping[str, Scalar], name: str, size: int) -> bytes | None:

@@ -86,33 +86,37 @@ class Inferences:
 
     async def _reply(self, job: Job, served: Served) -> Reply:
         try:
-            asked, computed, answer = await self._run(job)
+            asked, answer, addition = await self._run(job, served)
         except (FormatError, InputError, ModelFailedError) as error:
             raise Refusal(400, str(error)) from None
         except UnreachableError as error:
             raise Refusal(503, str(error), retry_after=1) from None
         except MemoryError:
             raise Refusal(503, "out of memory", retry_after=1) from None
-        addition = await self._record(served, asked, computed)
         parts, length = answer.parts(served.name, served.version, asked.id, addition.parameters)
         if length is None:
             return Reply(200, parts, headers=addition.headers)
         headers = {**addition.headers, _HEADER: str(length)}
         return Reply(200, parts, "application/octet-stream", headers)
 
-    async def _run(self, job: Job) -> tuple[InferRequest, Computed, Answer]:
+    async def _run(self, job: Job, served: Served) -> tuple[InferRequest, Answer, Addition]:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._limits.run_seconds, job.stop.request)
         self._admitted += 1
         self._running.add(job.stop)
         try:
-            return await loop.run_in_executor(self._pool, job.run)
+            return await loop.run_in_executor(self._pool, self._work, job, served)
         finally:
             timer.cancel()
             self._running.discard(job.stop)
             self._admitted -= 1
 
-    async def _record(self, served: Served, asked: InferRequest, computed: Computed) -> Addition:
+    def _work(self, job: Job, served: Served) -> tuple[InferRequest, Answer, Addition]:
+        """All in one thread: handing over to another one takes longer than signing does."""
+        asked, computed, answer = job.run()
+        return asked, answer, self._record(served, asked, computed)
+
+    def _record(self, served: Served, asked: InferRequest, computed: Computed) -> Addition:
         if self._recorder is None:
             return Addition()
         inference = Inference(
@@ -128,7 +132,7 @@ class Inferences:
             cuts=computed.cuts,
         )
         try:
-            return await self._recorder.record(inference)
+            return self._recorder.record(inference)
         except (FormatError, InputError) as error:
             raise Refusal(400, str(error)) from None
         except ModelregError as error:

@@ -52,8 +52,8 @@ class Addition:
 class Recorder(Protocol):
     """Takes note of every inference before anybody has its answer."""
 
-    async def record(self, inference: Inference) -> Addition:
-        """Note an inference durably; called in the event loop, many at once, awaited before the answer.
+    def record(self, inference: Inference) -> Addition:
+        """Note an inference durably; called by the threads that infer, several at once, before the answer.
 
         The tensors are views of buffers that live until this returns: copy or hash what is to stay.
 
