@@ -67,11 +67,13 @@ class Real(World):
             for level in LEVELS:
                 made = self.session(self.program.model, level).run(inputs)
                 for replay in replays:
-                    batch, quantized = batch_of(inputs), self.program.quantized
-                    rows = [compare(made, replay.run(number, made, inputs), batch, quantized)
-                            for number in range(len(found))]  # fmt: skip
-                    found = np.maximum(found, [row.distance for row in rows])
+                    found = np.maximum(found, self.distances(replay, made, inputs))
         return found.tolist()
+
+    def distances(self, replay, made, inputs):
+        batch, quantized = batch_of(inputs), self.program.quantized
+        replayed = (replay.run(number, made, inputs) for number in range(len(replay.segments)))
+        return [compare(made, ends, batch, quantized).distance for ends in replayed]
 
     def session(self, model, level):
         return Session(with_outputs(model, [name for cut in self.plan.cuts for name in cut]), Settings(level))

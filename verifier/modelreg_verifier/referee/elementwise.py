@@ -26,8 +26,8 @@ __all__ = ["ELEMENTWISE"]
 
 _Function = Callable[[Call], Expected]
 _UNARY: dict[str, tuple[Callable[..., Any], float, float]] = {
-    "Sqrt": (np.sqrt, 2, 0.0),
-    "Reciprocal": (np.reciprocal, 2, 0.0),
+    "Sqrt": (np.sqrt, 16, 0.0),
+    "Reciprocal": (np.reciprocal, 8, 0.0),
     "Exp": (np.exp, 16, 0.0),
     "Log": (np.log, 8, 1.0),
     "Erf": (erf, 8, 2.0**-4),
@@ -69,7 +69,7 @@ def _divide(call: Call) -> Expected:
             raise UndecidableError("an integer that overflows")
         quotient = a // b
         return Exact(quotient + ((quotient < 0) & (quotient * b != a)))  # ONNX rounds towards 0
-    return rounded(as_floats(a) / as_floats(b), 2)
+    return rounded(as_floats(a) / as_floats(b), 4)
 
 
 def _power(call: Call) -> Expected:

@@ -94,7 +94,7 @@ class _Layer:
         lost = (share > 0.5) | (np.abs(self.x).max(axis=self.axes, keepdims=True) > _SQUARE_END)
         factor = np.abs(self.scale) / np.sqrt(self.spread)
         hard = factor * (off_mean + 4 * U * (np.abs(self.x) + np.abs(self.mean)))
-        hard = (hard + factor * np.abs(self.x - self.mean) * (share + 8 * U)) * (1 + share)
+        hard = (hard + factor * np.abs(self.x - self.mean) * (share + 16 * U)) * (1 + share)
         return np.asarray(np.where(lost, np.inf, hard + 4 * U * np.abs(self.bias) + TINY))
 
 
@@ -108,7 +108,7 @@ def _batch(call: Call) -> Expected:
     scale, bias, mean, variance = (call.floats(place).reshape(dims) for place in range(1, 5))
     slope = scale / np.sqrt(variance + float(np.float32(call.get("epsilon", 1e-5))))
     parts = np.abs(x * slope) + np.abs(mean * slope) + np.abs(bias)
-    return Rounded((x - mean) * slope + bias, 8 * U * parts + TINY)
+    return Rounded((x - mean) * slope + bias, 16 * U * parts + TINY)
 
 
 def _softmax(call: Call) -> Expected:
