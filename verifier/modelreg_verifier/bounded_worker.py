@@ -13,6 +13,7 @@ import json
 import os
 import struct
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,8 @@ def main() -> None:
     """Answer until standard input ends."""
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the runtime prints is no message
+    import onnxruntime  # noqa: F401 - before the limit
+
     _limit(int(read_message(source) or b"0"))
     sessions: list[Session] = []
     while (message := read_message(source)) is not None:
@@ -87,8 +90,18 @@ def _limit(memory: int) -> None:
         import resource
     except ImportError:  # not Unix
         return
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    # What the interpreter maps already is more the more processors there are.
+    most = memory + _mapped()
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _mapped() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # not Linux
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":
