@@ -58,12 +58,14 @@ class BoundedSessions:
         process = self._process or self._start()
         try:
             answer = process.exchange(message)
+            if answer[:1] != b"a":
+                text = ascii(answer[1:].decode(errors="replace"))[:300]
+                raise InputError("the runtime refuses", found=text)
         except ModelregError:
+            # A session that failed can go on failing: what one receipt brings on must not shield the next one.
             process.end()
             self._process = None
             raise
-        if answer[:1] != b"a":
-            raise InputError("the runtime refuses", found=ascii(answer[1:].decode(errors="replace"))[:300])
         return answer[1:]
 
     def _start(self) -> WorkerProcess:
