@@ -62,7 +62,7 @@ class BoundedSessions:
                 text = ascii(answer[1:].decode(errors="replace"))[:300]
                 raise InputError("the runtime refuses", found=text)
         except ModelregError:
-            # A session that failed can go on failing: what one receipt brings on must not shield the next one.
+            # A session that failed can go on failing: no receipt may shield the next one so.
             process.end()
             self._process = None
             raise
