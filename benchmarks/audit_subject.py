@@ -17,7 +17,7 @@ from modelreg.format.runtime_info import OPTIMIZATIONS, RuntimeInfo
 from modelreg.format.trace_plan import FixedInput, TracePlan
 from modelreg_verifier.bench import Bench, settings_like
 from modelreg_verifier.calibrate_node import Node, node_in
-from modelreg_verifier.cuts import Limits, choose_cuts
+from modelreg_verifier.cuts import choose_cuts
 from modelreg_verifier.distance import batch_of, compare
 from modelreg_verifier.judge_segments import envelope_of, rule
 from modelreg_verifier.judge_tensors import Opened
@@ -60,7 +60,7 @@ class Subject:
         fixed = tuple(FixedInput(n, DATATYPES[v.dtype.name], v.tobytes()) for n, v in model.fixed.items())
         self.model = model
         self.program = Program.of(read(wheels, model.wheel, model.inside), fixed)
-        cuts = choose_cuts(self.program, model.sample(np.random.default_rng(0), 1), Limits(12, 8))
+        cuts = choose_cuts(self.program, model.sample(np.random.default_rng(0), 1))
         self.plan = TracePlan("model.onnx", fixed, cuts=cuts)
         self.names = tuple(dict.fromkeys(name for cut in cuts for name in cut))
         self._replays = {
