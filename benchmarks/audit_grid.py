@@ -63,7 +63,7 @@ class Counts:
 
 def measure(subject: Subject, pythons: list[Path], wheels: Path, counts: Counts, journal: Journal) -> None:
     """Calibrate, audit honest nodes, then cheats."""
-    nodes = list(product(pythons, SETTINGS))
+    nodes = [(python, settings) for settings in SETTINGS for python in pythons]
     with runners(subject.program.model, subject.names, nodes) as honest:
         for batch, number, inputs in _inputs(subject, "calibration", counts.calibrate):
             _calibrate(subject, honest, (batch, number, inputs), journal)
@@ -76,8 +76,10 @@ def measure(subject: Subject, pythons: list[Path], wheels: Path, counts: Counts,
 def _inputs(subject: Subject, kind: str, numbers: int) -> Iterator[Row]:
     """Smallest batches first; the inputs of each kind are others."""
     seed = ("calibration", "honest", "cheat").index(kind)
-    for batch, number in product(subject.model.batches, range(numbers)):
-        yield batch, number, subject.model.sample(np.random.default_rng([batch, number, seed]), batch)
+    model = subject.model
+    for batch in model.batches:
+        for number in range(model.samples(batch, numbers)):
+            yield batch, number, model.sample(np.random.default_rng([batch, number, seed]), batch)
 
 
 def _calibrate(subject: Subject, honest: list[Runner], row: Row, journal: Journal) -> None:
@@ -87,7 +89,7 @@ def _calibrate(subject: Subject, honest: list[Runner], row: Row, journal: Journa
         if not journal.has(**key):
             trace = runner.node.run(inputs)
             journal.put(**key, distances=subject.distances(runner.runtime, trace, inputs))
-    subject.forget()
+        subject.forget(but=runner.runtime)
 
 
 def _calibration(subject: Subject, honest: list[Runner], journal: Journal, samples: int) -> Calibration:
@@ -110,7 +112,7 @@ def _audit(
         if not journal.has(**key):
             trace = runner.node.run(inputs)
             journal.put(**key, **_shown(subject.judge(calibration, runner.runtime, trace, inputs)))
-    subject.forget()
+        subject.forget(but=runner.runtime)
 
 
 def _shown(verdict: Verdict) -> dict[str, Any]:

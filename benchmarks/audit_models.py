@@ -28,6 +28,11 @@ class Model:
     fixed: dict[str, np.generic] = field(default_factory=dict)
     batches: tuple[int, ...] = (1, 2, 4, 8)
     older: tuple[str, str] | None = None
+    heavy: bool = False
+
+    def samples(self, batch: int, wanted: int) -> int:
+        """How many inputs of a batch size are tried: fewer large ones where they take seconds."""
+        return min(wanted, 16 // batch) if self.heavy else wanted
 
 
 def picture(
@@ -126,6 +131,7 @@ MODELS = (
         TURN + "v3.1-cpu.onnx",
         spectrum,
         older=("pipecat_ai-0.0.95", TURN + "v3.0.onnx"),
+        heavy=True,
     ),
 )
 

@@ -103,10 +103,11 @@ class Subject:
         ordered = tuple(sorted(rows, key=lambda row: row.key))
         return Calibration(RELEASE, self.plan.plan_id, samples, tuple(runtimes), ordered)
 
-    def forget(self) -> None:
-        """Replays are kept for traces of the same inputs only."""
-        for replay in self._replays.values():
-            replay.forget()
+    def forget(self, but: RuntimeInfo | None = None) -> None:
+        """Replays are kept for traces of the same inputs and level only: they are large."""
+        for level, replay in self._replays.items():
+            if but is None or level != but.optimization:
+                replay.forget()
 
 
 @dataclass(frozen=True)
