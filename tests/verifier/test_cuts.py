@@ -59,6 +59,29 @@ def test_no_cut_is_just_behind_what_saturates():
     assert {name for cut in cuts for name in cut} == {"a", "e"}
 
 
+HEADS = """
+heads (float[N, 4] x) => (float[N, 12] y)
+<float[4, 4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}> {
+  a = MatMul(x, w)
+  b = MatMul(a, w)
+  c = Sigmoid(b)
+  d = MatMul(a, w)
+  e = MatMul(a, w)
+  f = Sigmoid(e)
+  y = Concat <axis = 1> (c, d, f)
+}
+"""
+
+
+def test_a_sigmoid_that_waits_for_a_join_keeps_no_head_hidden():
+    """The last cut has the last head itself, beside the sigmoid of another one that stood in a cut before."""
+    program = Program.of(graphs.parsed(HEADS))
+    cuts = choose_cuts(program, {"x": np.ones((1, 4), np.float32)}, Limits(cuts=4))
+    assert ("a", "b") in cuts
+    assert cuts[-1] == ("c", "d", "e")
+    assert not any("f" in cut for cut in cuts)
+
+
 def test_a_quantized_program_is_cut_behind_each_layer_of_roundings():
     program = Program.of(graphs.quantized())
     cuts = choose_cuts(program, {"x": np.ones((1, 4), np.float32)})

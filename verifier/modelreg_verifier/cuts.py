@@ -84,7 +84,7 @@ class _Search:
             if names <= self._bytes.keys()
         ]
         places = [place for place in self._wide if self._fits(place)]
-        self._places = [place for place in places if not place.names & self._flat]
+        self._places = [place for place in places if not self._hides(place)]
 
     @cached_property
     def _shares(self) -> list[float]:
@@ -102,6 +102,20 @@ class _Search:
             if node.op_type in FLAT or moved:
                 found.update(node.output)
         return frozenset(found)
+
+    def _hides(self, place: _Place) -> bool:
+        """Whether what a heavy operator made last before the place is seen through a flat tensor only.
+
+        A flat tensor that was made before, and waits for a join, hides nothing of that.
+        """
+        heavy = self._heavy_before[place.node]
+        return any(self._program.maker[name] > heavy for name in place.names & self._flat)
+
+    @cached_property
+    def _heavy_before(self) -> list[int]:
+        nodes = self._program.model.graph.node
+        own = (number if node.op_type in HEAVY else -1 for number, node in enumerate(nodes))
+        return list(accumulate(own, max))
 
     def _fits(self, place: _Place) -> bool:
         return sum(self._bytes[name] for name in place.names) <= self._limits.cut_bytes
@@ -160,10 +174,17 @@ class _Search:
         near = [p for p in self._places if abs(p.share - target) <= reach and p.share >= least]
         if not near:
             return None
-        old = before.names if before else frozenset()
+        old = before.names if before else frozenset[str]()
+        if target == 1.0:
+            near = self._behind_the_last(near, old) or near
         return min(
             near, key=lambda place: self._cost(place.names, old) * (1 + abs(place.share - target) / reach)
         )
+
+    def _behind_the_last(self, places: list[_Place], old: frozenset[str]) -> list[_Place]:
+        """Those that show all heads of a graph, which sigmoids and joins behind them hide."""
+        last = self._heavy_before[-1]
+        return [place for place in places if place.node >= last and not (place.names - old) & self._flat]
 
     def _cost(self, names: frozenset[str], old: frozenset[str]) -> float:
         """Bytes to keep and hash, dearer where the runtime cannot fuse what it would fuse untraced."""
