@@ -176,6 +176,13 @@ def test_a_batch_goes_on_where_the_last_one_ended(story, epoch, first):
     assert story.pair.refused(NODE, "anchor", epoch, first, 1, ROOT) == ("OutOfSequence", 0, 5)
 
 
+def test_batches_of_an_epoch_follow_each_other(story):
+    for first, count in ((5, 2), (7, 1), (8, 3)):
+        story.pair.ok(NODE, "anchor", 0, first, count, ROOT)
+        assert story.pair.call("getNode", NODE.address)["nextSeq"] == first + count
+    assert story.pair.refused(NODE, "anchor", 0, 3, 1, ROOT) == ("OutOfSequence", 0, 11)
+
+
 def test_epochs_grow(story):
     pair = story.pair
     pair.ok(NODE, "anchor", 7, 0, 2, ROOT)
