@@ -188,4 +188,4 @@ def random(array: Array) -> Array:
     """Made up, with the mean and the spread of the true one."""
     values = array.astype(np.float64)
     noise = np.random.default_rng(7).standard_normal(array.shape)
-    return (values.mean() + values.std() * noise).astype(array.dtype)
+    return (values.mean() + (values.std() or abs(values.mean()) or 1.0) * noise).astype(array.dtype)

@@ -93,7 +93,7 @@ def _cheats(found: Mapping[str, Rows]) -> Iterator[str]:
             caught, tried = caught + seen, tried + len(trials)
         share = caught / tried if tried else 0.0
         bar = BARS.get(cheat, 1.0)
-        verdict = "met" if tried and share >= bar else "missed"
+        verdict = ("met" if share >= bar else "missed") if tried else "-"
         yield f"| {cheat} | " + " | ".join(cells) + f" | {100 * share:.1f} % of {tried} | {verdict} |"
 
 
