@@ -72,6 +72,14 @@ def test_a_claim_has_more_tensors_than_a_commitment():
         sign_claim(bytes(32), 0, {**many, "u": floats()}, HERE, SIGNER)
 
 
+def test_the_limit_is_for_all_tensors_together():
+    part = Tensor("UINT8", (600,), bytes(600))
+    raw = b"".join(write_claim(sign_claim(bytes(32), 0, {"a": part, "b": part}, HERE, SIGNER)))
+    assert len(read_claim(io.BytesIO(raw), max_bytes=1200).tensors) == 2
+    with pytest.raises(FormatError):
+        read_claim(io.BytesIO(raw), max_bytes=1199)
+
+
 def test_tensors_that_are_announced_take_no_memory():
     claim = sign_claim(bytes(32), 0, {"a": Tensor("UINT8", (1 << 20,), bytes(1 << 20))}, HERE, SIGNER)
     raw = b"".join(write_claim(claim))

@@ -18,8 +18,11 @@ from modelreg_verifier.cuts import Limits, choose_cuts
 from modelreg_verifier.dispute import Settled, claim_envelope, settle
 from modelreg_verifier.program import Program
 from modelreg_verifier.receipts.claim import sign_claim
+from modelreg_verifier.referee.evaluate import Dialect, constant_of, evaluate
+from modelreg_verifier.referee.expected import Exact, U
 from modelreg_verifier.runtime import Session, Settings, with_outputs
 from modelreg_verifier.segments import segments
+from modelreg_verifier.serving.datatypes import to_array
 from tests.verifier import graphs
 from tests.verifier.auditing import DOMAIN, NODE, World, tensors
 
@@ -274,3 +277,51 @@ def test_a_comparison_that_came_out_otherwise_convicts_nobody():
     trace = world.trace.changed("above", np.array([[True, True]]))
     assert settled(world, 1, trace=trace).ruling is Settled.UNDECIDABLE
     assert settled(world, 1).ruling is Settled.CLEARED
+
+
+def smeared(world, number, trace, false):
+    """Claims that go to what was made with other weights, as far as each bound lets them."""
+    program, part = world.program, segments(world.program, world.plan.cuts)[number]
+    committed = {name: tensor for cut in (*trace.cuts, trace.outputs) for name, tensor in cut.items()}
+    given = {name: to_array(tensor) for name, tensor in {**trace.inputs, **committed}.items()}
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in program.model.graph.initializer}
+    made, dialect = {}, Dialect(17, ())
+
+    def read(name):
+        return Exact(next(place[name] for place in (made, given, weights) if name in place))
+
+    for node in (program.model.graph.node[number] for number in part.nodes):
+        if node.op_type == "Constant":
+            given[node.output[0]] = constant_of(node)
+            continue
+        for name, expected in zip(node.output, evaluate(node, read, dialect), strict=False):
+            made[name] = expected.array if isinstance(expected, Exact) else nearer(expected, false[name])
+    return tensors({name: np.asarray(array) for name, array in made.items()})
+
+
+def nearer(expected, wanted):
+    most = np.maximum(
+        0.9 * expected.hard - U * np.abs(expected.value), 0
+    )  # what is left for its own rounding
+    step = np.clip(wanted - expected.value, -most, most)
+    if expected.soft is not None:
+        rows = (len(step), -1) if step.ndim > 1 else (1, -1)
+        limit, length = (np.linalg.norm(part.reshape(rows), axis=1) for part in (expected.soft, step))
+        step = (
+            step.reshape(rows) * np.minimum(1, 0.9 * limit / np.maximum(length, 1e-300))[:, None]
+        ).reshape(step.shape)
+    return (expected.value + step).astype(np.float32)
+
+
+def test_a_cheat_who_spreads_its_lie_over_all_operators(bert):
+    """Each operator stays inside its bound, and the ends are still not those of the other weights."""
+    model = changed(bert.model, CHEATS["fp16"])
+    inputs = graphs.sentences(batch=2)
+    trace = bert.traced(inputs, Program.of(model).model)
+    for number in range(1, len(bert.plan.cuts)):
+        owned = {
+            name: to_array(tensor) for name, tensor in claim_of(bert, number, trace, model).tensors.items()
+        }
+        claim = claim_of(bert, number, trace, **smeared(bert, number, trace, owned))
+        found = settled(bert, number, claim, trace)
+        assert (found.ruling, found.operator) == (Settled.FAIL, None), found

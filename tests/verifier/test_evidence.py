@@ -56,3 +56,13 @@ def test_as_the_specification_has_it(evidence):
 def test_refused(evidence, change):
     with pytest.raises(FormatError):
         read_evidence(io.BytesIO(change(*parts(evidence))))
+
+
+def test_a_size_over_the_limit_is_refused_before_it_is_read(evidence, monkeypatch):
+    opening, claim = parts(evidence)
+    for most in (len(opening) - 1, len(claim) - 1):
+        monkeypatch.setattr("modelreg_verifier.evidence._PART_BYTES_MAX", most)
+        with pytest.raises(FormatError):
+            read_evidence(io.BytesIO(framed(len(opening), len(claim), opening + claim)))
+    monkeypatch.setattr("modelreg_verifier.evidence._PART_BYTES_MAX", max(len(opening), len(claim)))
+    assert read_evidence(io.BytesIO(framed(len(opening), len(claim), opening + claim))) == evidence

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from modelreg.errors import NotFoundError
 from modelreg.format.names import ReleaseId
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
@@ -48,8 +47,6 @@ class Claims:
         before = frozenset({segment - 1}) if segment else frozenset[int]()
         opening = assemble(self.records, digest, Parts(outputs=False, cuts=before), self.remake)
         plan = TracePlan.from_bytes(opening.plan)
-        if segment > len(plan.cuts):
-            raise NotFoundError(f"segment {segment}", expected=f"one of {len(plan.cuts) + 1}")
         program = self.programs(opening.receipt.receipt.release_id, plan)
         part = segments(program, plan.cuts)[segment]
         start = opening.cuts[0].tensors if opening.cuts else {}
