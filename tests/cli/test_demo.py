@@ -5,8 +5,11 @@ import tempfile
 
 import pytest
 
+from modelreg_cli import demo_nodes
+
 from tests.cli.command import modelreg, refused, tree
 from tests.cli.models import fine_tuned, weights, write_huggingface
+from tests.verifier import graphs
 
 
 @pytest.fixture
@@ -19,7 +22,19 @@ def small_models(tmp_path, monkeypatch):
         version: write_huggingface(tmp_path / "made" / version, state) for version, state in states.items()
     }
     monkeypatch.setattr("modelreg_cli.demo_models.make_models", lambda *_: made)
+    monkeypatch.setattr("modelreg_cli.demo._can_infer", lambda: False)
     return made
+
+
+@pytest.fixture
+def small_onnx(small_models, tmp_path, monkeypatch):
+    """A small graph for the second half, and questions for it."""
+    directory = tmp_path / "made" / "onnx"
+    directory.mkdir()
+    (directory / "model.onnx").write_bytes(graphs.bert().SerializeToString())
+    monkeypatch.setattr("modelreg_cli.demo._can_infer", lambda: True)
+    monkeypatch.setattr("modelreg_cli.demo_models.make_onnx", lambda *_: directory)
+    monkeypatch.setattr("modelreg_cli.demo_questions._question", lambda number: graphs.sentences(seed=number))
 
 
 @pytest.fixture
@@ -83,3 +98,31 @@ def test_a_cheat_that_is_not_caught_fails_the_demo(small_models, user, tmp_path,
     assert outcome.code == 3
     assert "expected exit code 3, found 0" in outcome.err
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_second_half(small_onnx, user, tmp_path):
+    """a node that serves an int8 model under the release's name"""
+    outcome = modelreg(tmp_path / "home", "demo")
+    assert outcome.code == 0, outcome.err
+    honest, *cheat = steps_of(outcome.document, "audit")
+    assert (honest["exit_code"], honest["result"]["report"]["outcomes"]) == (0, {"pass": 3})
+    assert [(step["exit_code"], step["result"]["report"]["outcomes"]) for step in cheat] == [
+        (7, {"fail": 3})
+    ] * 2
+    assert [step["result"]["bond"] for step in outcome.document[-2:]] == ["2", "0"]
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_cheat_that_is_honest_fails_the_demo(small_onnx, user, tmp_path, monkeypatch):
+    monkeypatch.setitem(demo_nodes._NODES, "cheat", "modelreg_cli")
+    outcome = modelreg(tmp_path / "home", "demo")
+    assert outcome.code == 3
+    assert "expected exit code 7, found 0" in outcome.err
+
+
+def test_without_the_extra_it_says_what_to_install(small_models, user, tmp_path):
+    outcome = modelreg(tmp_path / "home", "demo", json_mode=False)
+    assert outcome.code == 0, outcome.err
+    assert "pip install 'modelreg[inference]'" in outcome.err
