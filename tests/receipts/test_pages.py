@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import math
 import re
 
 import pytest
@@ -282,7 +283,7 @@ def test_authorisation_comes_first(world):
 
 def test_opening_that_is_gone(world):
     _, digest = world.record()
-    remove_segments(world.journal.path.with_name("journal.sqlite-openings"), bytes_max=0)
+    remove_segments(world.journal.path.with_name("journal.sqlite-openings"), {}, math.inf)
     assert world.get(f"/openings/{digest}", {}, OPERATOR)[0] == 410
 
 
