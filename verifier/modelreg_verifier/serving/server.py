@@ -171,7 +171,10 @@ class InferenceServer:
             facts["error"] = f"unexpected {type(error).__name__}: {error}"[:_SHOWN]
             reply = Reply.json({"error": "internal error"}, 500)
         self._note(request, reply, facts, time.perf_counter() - started)
-        return await send(request, reply, self._settings.limits)
+        try:
+            return await send(request, reply, self._settings.limits)
+        finally:
+            reply.sent()
 
     def _note(self, request: web.BaseRequest, reply: Reply, facts: dict[str, Any], seconds: float) -> None:
         model, version = facts.get("model", ""), facts.get("version", "")
