@@ -1,4 +1,4 @@
-"""Serves the small models until it is asked to stop; with receipts if a directory is given. Prints its URL."""
+"""Serves the small models until it is asked to stop; prints its URL. Given a directory, it signs receipts."""
 
 import asyncio
 import signal
