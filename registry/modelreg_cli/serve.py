@@ -64,6 +64,12 @@ _PRUNE_SECONDS = 3600.0
     "--receipts/--no-receipts", default=None, help="Sign a receipt of each answer.  [default: with a key]"
 )
 @password_file_option
+@click.option(
+    "--openings",
+    type=click.IntRange(1),
+    metavar="GIB",
+    help="For what opens receipts.  [default: half of the free disk]",
+)
 @click.option("--auditor", "auditors", multiple=True, metavar="ADDRESS", help="Who may see openings.")
 @click.option(
     "--operator-token-file",
@@ -87,6 +93,7 @@ def serve_command(
     memory: int | None,
     receipts: bool | None,  # noqa: FBT001  as above
     password_file: Path | None,
+    openings: int | None,
     auditors: tuple[str, ...],
     operator_token_file: Path | None,
     plans: tuple[Path, ...],
@@ -108,6 +115,7 @@ def serve_command(
     from modelreg_verifier.serving.engine import limit_memory
     from modelreg_verifier.serving.limits import Limits
     from modelreg_verifier.serving.loader import Loader, Loading
+    from modelreg_verifier.serving.reloading import released_engines
     from modelreg_verifier.serving.server import InferenceServer, ServerSettings
     from modelreg_verifier.serving.target import parse_target
     from modelreg_verifier.vouching import vouching
@@ -135,7 +143,7 @@ def serve_command(
         service = None
         if session.home.config.key is not None if receipts is None else receipts:
             operator = _token(operator_token_file) if operator_token_file else None
-            service = open_receipts(session, password_file, auditors, operator, table)
+            service = open_receipts(session, password_file, auditors, operator, table, openings)
             held.callback(service.close)
         loader = Loader([parse_target(text) for text in targets], loading)
         table.require_used({served.file for served in loader.models})
@@ -143,7 +151,7 @@ def serve_command(
             loader.models,
             settings,
             recorder=service.recorder if service else None,
-            pages=service.pages(loader.models) if service else None,
+            pages=service.pages(loader.models, released_engines(loading)) if service else None,
             log=_log,
         )
         watch = ChallengeWatch(session, password_file) if service else None

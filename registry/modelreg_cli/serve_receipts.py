@@ -1,5 +1,6 @@
 """The receipts of `serve`: whose key signs them, for which ledger, and how long they are kept."""
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["open_receipts", "prune_receipts"]
 
 _ADDRESS_DIGITS = 40
+_GIB = 1 << 30
 
 
 def open_receipts(
@@ -23,6 +25,7 @@ def open_receipts(
     auditors: Iterable[str],
     token: bytes | None,
     plans: "PlanTable",
+    openings: int | None,
 ) -> "ReceiptService":
     """Open the journal of the home's key.
 
@@ -32,6 +35,7 @@ def open_receipts(
         auditors: addresses that may see openings, as texts.
         token: the operator's own, for openings.
         plans: by which files are served.
+        openings: GiB that may be kept of them; None for half of what the disk has free, and what is kept.
 
     Raises:
         InputError: the home has no key, or an address is none.
@@ -41,6 +45,7 @@ def open_receipts(
     from modelreg.keys import KeyStore
     from modelreg.ledger.receipt_log_evidence import receipt_domain
     from modelreg_verifier.programs import released_programs
+    from modelreg_verifier.receipts.segments import Retention
     from modelreg_verifier.receipts.service import ReceiptService, journal_of
 
     home = session.home
@@ -55,7 +60,19 @@ def open_receipts(
         plans=plans.plan_of,
         programs=released_programs(home.root, session.ledger, session.output.remark),
         anchored_epoch=_anchored_epoch(session),
+        retention=Retention(bytes_max=openings * _GIB if openings else _room_for(home.root, home.key)),
     )
+
+
+def _room_for(root: Path, key: bytes) -> int:
+    """Half of what is free on the disk, and what the journal has of it already."""
+    from modelreg.store.files import os_errors
+    from modelreg_verifier.receipts.records import segments_of
+    from modelreg_verifier.receipts.segments import bytes_of
+    from modelreg_verifier.receipts.service import journal_of
+
+    with os_errors(f"cannot use {root}"):
+        return shutil.disk_usage(root).free // 2 + bytes_of(segments_of(journal_of(root, key)))
 
 
 def _anchored_epoch(session: Session) -> int | None:

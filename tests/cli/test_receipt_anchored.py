@@ -1,5 +1,6 @@
 """`receipt verify` of what a node anchored: from its proof, from the node itself, and from a bundle."""
 
+import io
 import json
 import shutil
 from contextlib import closing
@@ -11,13 +12,16 @@ import pytest
 from modelreg.config import read_config
 from modelreg.format import receipt_text
 from modelreg.format.names import ReleaseId
-from modelreg.format.receipt import sign
+from modelreg.format.receipt import SignedReceipt, sign
 from modelreg.format.signature import Signer
+from modelreg.format.trace_plan import TracePlan
 from modelreg.keys import KeyStore
 from modelreg.ledger.receipt_log_evidence import receipt_domain
 from modelreg_verifier.evidence_file import Evidence
 from modelreg_verifier.receipt_bundle import read_receipt_bundle, write_receipt_bundle
 from modelreg_verifier.receipts.journal import Journal
+from modelreg_verifier.receipts.opening import read_opening
+from modelreg_verifier.receipts.opening_check import check_opening, missing_parts
 from modelreg_verifier.receipts.proving import Proofs
 from modelreg_verifier.receipts.records import Records
 from modelreg_verifier.receipts.service import journal_of
@@ -189,6 +193,30 @@ def test_the_node_on_the_ledger_is_asked(world, batches):
         outcome = modelreg(world.home, "receipt", "verify", fresh)
         assert (status, outcome.code) == (200, 0)
         assert "not anchored yet" in outcome.err
+    finally:
+        assert serving.stop() == 0
+
+
+def test_receipt_of_a_release_that_its_channel_left(home, tmp_path):
+    """The cuts were not kept: they are computed once more with the release that answered."""
+    publish(home, "1.0.0", graphs.WEIGHTS, "--channel", "stable")
+    plan, token = tmp_path / "plan", tmp_path / "token"
+    plan.write_bytes(bytes(TracePlan("model.onnx", cuts=(("y",),))))
+    token.write_text("the operator's own token\n")
+    serving = Serving(home, f"{MODEL}@stable", "--plan", plan, "--operator-token-file", token)
+    headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
+    try:
+        serving.ask()
+        publish(home, "1.1.0", -graphs.WEIGHTS, "--channel", "stable")
+        assert serving.wait_for("in")["version"] == "1.1.0"
+        epoch = newest_epoch(Anchored(home))
+        signed = SignedReceipt.from_bytes(get(serving.url, f"/receipts?epoch={epoch}&first=0")[1])
+        digest = signed.receipt.digest(Anchored(home).domain).hex()
+        status, raw = get(serving.url, f"/openings/0x{digest}", headers)
+        assert status == 200, raw
+        opening = read_opening(io.BytesIO(raw))
+        assert missing_parts(opening, check_opening(opening)[0]) == ()
+        assert opening.cuts[0].tensors["y"] == opening.outputs.tensors["y"]
     finally:
         assert serving.stop() == 0
 

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import stat
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -24,7 +25,8 @@ from modelreg_verifier.receipts import journal as module
 from modelreg_verifier.receipts import records as records_module
 from modelreg_verifier.receipts.database import connect
 from modelreg_verifier.receipts.records import KEEP_SECONDS, Anchored, Records, segments_of
-from modelreg_verifier.receipts.segments import Retention
+from modelreg_verifier.receipts.segments import Retention, bytes_of
+from modelreg_verifier.serving.recorder import FullError
 from tests.receipts.making import (
     DOMAIN,
     NODE,
@@ -423,18 +425,66 @@ def test_anchors_are_noted_and_moved(tmp_path, path, records):
 # Retention.
 
 
-def test_oldest_tensors_go_when_they_take_too_much(tmp_path, path, records):
+def test_openings_cannot_be_evicted_by_large_requests(tmp_path, path, records):
     limits = Retention(bytes_max=4000, segment_bytes=1000)
     with journal(tmp_path, retention=limits) as opened:
-        made = appended(opened, 30, size=300)
-        sizes = [(segments_of(path) / name).stat().st_size for name in segment_files(tmp_path)]
-        assert sum(sizes) <= limits.bytes_max + limits.segment_bytes
+        made = appended(opened, 5, size=300)
+        with pytest.raises(FullError, match="no room"):
+            appended(opened, 30, size=300)
+        used, most = opened.room
+        assert used <= most == limits.bytes_max
+        assert used == bytes_of(segments_of(path))
         found = records(path)
-        assert found.kept(found.find(made[-1].receipt.digest(DOMAIN))).inputs["x"].dims == (300,)
-        oldest = found.find(made[0].receipt.digest(DOMAIN))
-        assert oldest.response == bytes(128)  # a challenge can still be answered
+        for signed in made:
+            assert found.kept(found.find(signed.receipt.digest(DOMAIN))).inputs["x"].dims == (300,)
+    with journal(tmp_path, retention=limits) as opened, pytest.raises(FullError):
+        appended(opened, 1, size=300)  # after a start too
+
+
+def test_room_comes_back_when_openings_go(tmp_path, path, records):
+    limits = Retention(bytes_max=1000)
+    with journal(tmp_path, retention=limits) as opened:
+        appended(opened, 1, size=700)
+        with pytest.raises(FullError):
+            appended(opened, 1, size=700)
+        records(path).prune(time.time() + limits.seconds_max + 5, limits)
+        opened.recount()
+        assert opened.room == (0, 1000)
+
+
+def test_what_was_refused_or_failed_takes_no_room(tmp_path, path, monkeypatch):
+    with journal(tmp_path) as opened:
+        monkeypatch.setattr(module, "sign", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            appended(opened, 1, size=10)
+        deadline = time.monotonic() + 5
+        while opened.room[0] != bytes_of(segments_of(path)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert opened.room[0] == bytes_of(segments_of(path))
+
+
+def test_openings_of_a_late_anchor_stay_until_nobody_can_judge_them(tmp_path, path, records):
+    """Answered long before their batch was anchored."""
+    limits = Retention(segment_bytes=1000)
+    with journal(tmp_path, retention=limits) as opened:
+        made = appended(opened, 6, size=300)
+        found = records(path)
+        late = time.time() + 10 * 86_400
+        early = batch_of(found, 2)
+        found.add_batch(early)
+        found.note_anchor(Anchored(early, 0, 7, int(time.time())))
+        waiting = batch_of(found, 4)
+        found.add_batch(waiting)
+        found.note_anchor(Anchored(waiting, 1, 8, int(late)))
+        rows = [found.find(signed.receipt.digest(DOMAIN)) for signed in made]
+        found.prune(time.time() + 20 * 86_400, limits)
+        assert len({row.place.segment for row in rows}) > 2
+        for row in rows[2:]:
+            assert found.kept(row)
+        assert not (segments_of(path) / rows[0].place.name).exists()
+        found.prune(late + KEEP_SECONDS + 5, limits)
         with pytest.raises(NotFoundError):
-            found.kept(oldest)
+            found.kept(rows[2])
 
 
 def test_old_tensors_go(tmp_path, path, records):

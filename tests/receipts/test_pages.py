@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import math
 import re
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from modelreg.errors import InputError, NotFoundError
 from modelreg.format import receipt_text
 from modelreg.format.receipt import SIGNED_BYTES, SignedReceipt
+from modelreg_verifier.receipts import pages as pages_module
 from modelreg_verifier.receipts.access import HEADER as ASK
 from modelreg_verifier.receipts.access import Access, sign_request
 from modelreg_verifier.receipts.assembly import parse_parts
@@ -280,9 +282,27 @@ def test_authorisation_comes_first(world):
     assert world.get("/openings/0x" + "ab" * 32, {}, OPERATOR)[0] == 404
 
 
+def test_large_openings_count_until_they_are_sent(world, monkeypatch):
+    """Clients that read slowly would else have one in memory each."""
+    monkeypatch.setattr(pages_module, "_SMALL_BYTES", 1)
+    monkeypatch.setattr(pages_module, "_WAIT_SECONDS", 0.1)
+    _, digest = world.record()
+
+    async def run():
+        pages = ReceiptPages(world.records, world.access, world.remake)
+        held = [await pages.openings(f"/{digest}", {}, OPERATOR) for _ in range(2)]
+        with pytest.raises(Refusal, match="others") as refused:
+            await pages.openings(f"/{digest}", {}, OPERATOR)
+        assert refused.value.status == 503
+        held[0].sent()
+        await pages.openings(f"/{digest}", {}, OPERATOR)
+
+    asyncio.run(run())
+
+
 def test_opening_that_is_gone(world):
     _, digest = world.record()
-    remove_segments(world.journal.path.with_name("journal.sqlite-openings"), bytes_max=0)
+    remove_segments(world.journal.path.with_name("journal.sqlite-openings"), {}, math.inf)
     assert world.get(f"/openings/{digest}", {}, OPERATOR)[0] == 410
 
 

@@ -9,6 +9,7 @@ from modelreg.errors import FormatError, InputError, UnreachableError
 from modelreg.format import commitments, receipt_text
 from modelreg.format.commitments import Side, Tensor, check_opening, trace_root, values, values_of
 from modelreg.format.trace_plan import TracePlan
+from modelreg_verifier.receipts import recorder as recorder_module
 from modelreg_verifier.receipts.committing import commit_to
 from modelreg_verifier.receipts.recorder import HEADER, bare_plan
 from modelreg_verifier.receipts.records import Records
@@ -121,6 +122,17 @@ def test_bare_plan(opened):
 def test_cuts_that_are_not_those_of_the_plan_are_not_signed(opened, cuts):
     with pytest.raises(UnreachableError, match="cuts"):
         record(opened, inference(cuts=cuts))
+
+
+def test_opening_that_nobody_would_read_is_refused_and_takes_no_place(opened, monkeypatch):
+    """Tensors that stand in several sets count as often as an opening has them."""
+    size = sum(len(tensor.data) for each in (INPUTS, OUTPUTS, *CUTS) for tensor in each.values())
+    monkeypatch.setattr(recorder_module, "BYTES_MAX", size - 1)
+    with pytest.raises(InputError, match="too large"):
+        record(opened)
+    monkeypatch.setattr(recorder_module, "BYTES_MAX", size)
+    signed = receipt_text.from_header(record(opened).headers[HEADER])
+    assert signed.receipt.seq == 0
 
 
 def test_what_cannot_be_committed_to_is_not_the_clients_mistake(opened):

@@ -127,10 +127,10 @@ def exchange(url, raw):
 
 
 @contextlib.contextmanager
-def process(directory):
+def process(directory, *arguments):
     """A server in a process of its own; gives its URL, and a function for the bytes that it has in memory."""
     errors = (Path(directory) / "errors").open("wb")
-    command = [sys.executable, "-m", "tests.serving.serve_tiny"]
+    command = [sys.executable, "-m", "tests.serving.serve_tiny", *map(str, arguments)]
     with errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as server:
 
         def memory():

@@ -13,7 +13,7 @@ import pytest
 
 from modelreg.errors import InputError, UnreachableError
 from modelreg_verifier.serving.exchange import Refusal, Reply
-from modelreg_verifier.serving.recorder import Addition
+from modelreg_verifier.serving.recorder import Addition, FullError
 from tests.serving import graphs
 from tests.serving.running import Limits, ServerSettings, ask, infer, running, talk
 
@@ -273,6 +273,7 @@ class Notebook:
 
     def __init__(self, fails=None, delay=0.0):
         self.seen, self.fails, self.delay = [], fails, delay
+        self.room = (0, 1)
 
     def record(self, inference):
         time.sleep(self.delay)
@@ -301,7 +302,12 @@ def test_recorder_is_told_before_the_answer(models):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(InputError("a bad nonce"), 400), (UnreachableError("the store is full"), 500), (OSError("odd"), 500)],
+    [
+        (InputError("a bad nonce"), 400),
+        (UnreachableError("the store is full"), 500),
+        (FullError("no room"), 503),
+        (OSError("odd"), 500),
+    ],
 )
 def test_no_receipt_no_answer(models, error, status):
     lines = []
@@ -310,6 +316,25 @@ def test_no_receipt_no_answer(models, error, status):
     assert found == status
     assert set(document) == {"error"}
     assert lines[-1]["status"] == status
+
+
+def test_server_without_room_for_openings_refuses_and_says_so_once(models):
+    """Before the model runs; and goes on when there is room again."""
+    notebook, lines = Notebook(), []
+    with running(models, recorder=notebook, log=lines.append) as server:
+        raw = json.dumps({"inputs": [X]}).encode()
+        path = "/v2/models/acme/linear/infer"
+        for room, status in (((9, 9), 503), ((9, 9), 503), ((8, 9), 200)):
+            notebook.room = room
+            found, headers, _ = ask(server.url, path, raw)
+            assert found == status
+            assert ("Retry-After" in headers) == (status == 503)
+            text = ask(server.url, "/metrics")[2].decode()
+            assert f"modelreg_openings_bytes {float(room[0])}" in text
+            assert "modelreg_openings_limit_bytes 9.0" in text
+    assert len(notebook.seen) == 1
+    events = [(line["event"], line["used"], line["most"]) for line in lines if "event" in line]
+    assert events == [("openings_full", 9, 9), ("openings_room", 8, 9)]
 
 
 def test_recorder_hears_of_no_request_that_is_refused(models):

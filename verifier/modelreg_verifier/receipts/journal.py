@@ -50,6 +50,11 @@ class Draft:
     blocks: Mapping[bytes, bytes] = field(repr=False)
     kept: list[bytes | memoryview] = field(repr=False)
 
+    @property
+    def size(self) -> int:
+        """Bytes of what is kept."""
+        return sum(memoryview(part).nbytes for part in self.kept)
+
 
 _Waiting = tuple[Draft, "Future[SignedReceipt]"]
 
@@ -118,16 +123,28 @@ class Journal:
         """Have a receipt signed and written; the future has it when both are done, or a ModelregError.
 
         Raises:
+            FullError: there is no room for what opens it.
             UnreachableError: the journal is closed, or too many wait.
         """
         future: Future[SignedReceipt] = Future()
         if self._closed:
             raise UnreachableError("the journal is closed")
+        self._segments.reserve(draft.size)
         try:
             self._queue.put_nowait((draft, future))
         except Full:
+            self._segments.release(draft.size)
             raise UnreachableError("too many receipts wait", found=_WAITING_MAX) from None
         return future
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """Bytes that are kept of openings, and how many may be."""
+        return self._segments.used, self._segments.most
+
+    def recount(self) -> None:
+        """See what somebody removed of the openings."""
+        self._segments.recount()
 
     def close(self) -> None:
         """Write what waits, and let others open the journal."""
@@ -142,8 +159,6 @@ class Journal:
         while going:
             group, going = self._take()
             taken = [row for row in group if row[1].set_running_or_notify_cancel()]
-            if not taken:
-                continue
             try:
                 made = self._write([draft for draft, _ in taken])
             except Exception as error:  # noqa: BLE001  those who wait must hear of whatever it was
@@ -153,6 +168,7 @@ class Journal:
             else:
                 for (_, future), signed in zip(taken, made, strict=True):
                     future.set_result(signed)
+            self._segments.release(sum(draft.size for draft, _ in group))
 
     def _take(self) -> tuple[list[_Waiting], bool]:
         """Wait for one, and take who waits besides; whether more will come."""
@@ -170,6 +186,8 @@ class Journal:
 
     def _write(self, drafts: list[Draft]) -> list[SignedReceipt]:
         """One transaction for a group: after it, no kill loses any of them; without it, none was signed."""
+        if not drafts:
+            return []
         seq, previous = self._next or self._read_next()
         places = [self._segments.append(draft.kept) for draft in drafts]
         made: list[SignedReceipt] = []

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from modelreg.errors import FormatError, ModelregError, NotFoundError
@@ -21,6 +22,8 @@ __all__ = ["PAGE_MAX", "ReceiptPages"]
 PAGE_MAX = 2048
 _BYTES = "application/octet-stream"
 _OPENINGS_AT_ONCE = 2
+_SMALL_BYTES = 4 << 20
+_WAIT_SECONDS = 20
 _DIGEST = re.compile(r"/0x([0-9a-f]{64})")
 _PLACE = re.compile(r"/([0-9]{1,16})/([0-9]{1,16})")
 
@@ -88,8 +91,7 @@ class ReceiptPages:
             parts = parse_parts(query["parts"]) if "parts" in query else Parts()
         except FormatError as error:
             raise Refusal(400, str(error)) from None
-        async with self._opening:
-            return await asyncio.to_thread(self._open, digest, parts)
+        return await self._one_of_few(lambda: self._open(digest, parts))
 
     async def claims(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
         """What each operator of a segment made (dispute.md, section 2)."""
@@ -98,8 +100,24 @@ class ReceiptPages:
         segment = _number(query, "segment")
         if segment >= SEGMENTS_MAX:
             raise Refusal(400, f"segment must be a number below {SEGMENTS_MAX}")
-        async with self._opening:
-            return await asyncio.to_thread(self._state, digest, segment)
+        return await self._one_of_few(lambda: self._state(digest, segment))
+
+    async def _one_of_few(self, make: Callable[[], Reply]) -> Reply:
+        """Make an answer when few others are in memory; a large one counts until it was sent."""
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._opening.acquire()
+        except TimeoutError:
+            raise Refusal(503, "others are being answered", retry_after=_WAIT_SECONDS) from None
+        try:
+            reply = await asyncio.to_thread(make)
+        except BaseException:
+            self._opening.release()
+            raise
+        if reply.size <= _SMALL_BYTES:
+            self._opening.release()
+            return reply
+        return replace(reply, sent=self._opening.release)
 
     def _open(self, digest: bytes, parts: Parts) -> Reply:
         def parted() -> Iterator[bytes | memoryview]:

@@ -15,6 +15,7 @@ from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.receipts.committing import Committed, commit_to
 from modelreg_verifier.receipts.journal import Draft, Journal
 from modelreg_verifier.receipts.kept import Kept, write_kept
+from modelreg_verifier.receipts.opening import BYTES_MAX
 from modelreg_verifier.serving.protocol import Scalar
 from modelreg_verifier.serving.recorder import Addition, Inference
 
@@ -48,11 +49,17 @@ class ReceiptRecorder:
         self._plan = lru_cache(1024)(lambda *key: _named(plans(*key)))
         self._runtime = lru_cache(1024)(_named_runtime)
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """As `Recorder.room`."""
+        return self._journal.room
+
     def record(self, inference: Inference) -> Addition:
         """Sign and keep; as `Recorder.record`."""
         request_id = _hex(inference.parameters, _REQUEST_ID, 32) or secrets.token_bytes(32)
         client = _hex(inference.parameters, _CLIENT, 20) or _NOBODY
         salts = _truth(inference.parameters, _SALTS)
+        _require_readable(inference)
         try:
             committed, draft = self._draft(inference, request_id, client)
             signed = self._journal.submit(draft).result()
@@ -103,6 +110,18 @@ def _check_cuts(plan: TracePlan, inference: Inference) -> None:
     """Refuse to sign what no auditor could follow."""
     if tuple(tuple(sorted(cut)) for cut in inference.cuts) != plan.cuts:
         raise FormatError("cuts of an inference", expected="those of its plan", found=len(inference.cuts))
+
+
+def _require_readable(inference: Inference) -> None:
+    """Refuse what could be signed, and then not be opened to a reader with the limits of openings.md."""
+    sets = (inference.inputs, inference.outputs, *inference.cuts)
+    total = sum(memoryview(tensor.data).nbytes for tensors in sets for tensor in tensors.values())
+    if total > BYTES_MAX:
+        raise InputError(
+            "the opening of this inference would be too large",
+            expected=f"at most {BYTES_MAX} bytes",
+            found=total,
+        )
 
 
 def _hex(parameters: Mapping[str, Scalar], name: str, size: int) -> bytes | None:

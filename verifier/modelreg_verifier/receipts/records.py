@@ -189,17 +189,31 @@ class Records:
                 raise NotFoundError(f"no such batch: epoch {batch.epoch}, first {batch.first}")
 
     def prune(self, now: float, retention: Retention) -> int:
-        """Remove tensors by their age, and receipts that nobody can challenge any more; returns how many.
+        """Remove receipts that nobody can challenge or judge any more, and their tensors; returns how many.
+
+        Tensors of receipts that were never anchored go by their age.
 
         `now` should be the earlier of clock and ledger, so that a clock that jumps ahead removes nothing.
         """
-        remove_segments(segments_of(self.path), before=now - retention.seconds_max)
+        since = int(now) - KEEP_SECONDS
+        needed = self._needed(since)
+        remove_segments(segments_of(self.path), needed, now - retention.seconds_max)
         removed = 0
-        for row in self._rows(
-            "SELECT epoch, first, count FROM batch WHERE anchored_at < ?", int(now) - KEEP_SECONDS
-        ):
+        for row in self._rows("SELECT epoch, first, count FROM batch WHERE anchored_at < ?", since):
             removed += sum(self._remove(row[0], slice_) for slice_ in _slices(row[1], row[2]))
         return removed
+
+    def _needed(self, since: int) -> dict[int, int]:
+        """By epoch, the number of the first file with a receipt that was, or may be, anchored since then.
+
+        A node's batches are anchored in the order of seq, and its files are written in it.
+        """
+        query = "SELECT epoch, min(first) FROM batch WHERE coalesce(anchored_at, ?1) >= ?1 GROUP BY epoch"
+        found = {}
+        for epoch, first in self._rows(query, since):
+            [*rows] = self._rows("SELECT segment FROM receipt WHERE epoch = ? AND seq = ?", epoch, first)
+            found[epoch] = rows[0][0] if rows else 0
+        return found
 
     def _remove(self, epoch: int, seqs: range) -> int:
         """Remove receipts, but for the newest: the node that signs reads in it where its epoch goes on."""

@@ -2,14 +2,24 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from modelreg.errors import NotFoundError
 from modelreg.store.files import os_errors, sync_directory
+from modelreg_verifier.serving.recorder import FullError
 
-__all__ = ["Place", "Retention", "SegmentWriter", "read_segment", "remove_segments", "sync_segments"]
+__all__ = [
+    "Place",
+    "Retention",
+    "SegmentWriter",
+    "bytes_of",
+    "read_segment",
+    "remove_segments",
+    "sync_segments",
+]
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much is kept of openings: all files together, one file, and the age of what a file holds."""
+    """How much is kept of openings: all files together, one file, and the age of what was never anchored."""
 
     bytes_max: int = 8 << 30
     segment_bytes: int = 64 << 20
@@ -47,15 +57,50 @@ class SegmentWriter:
     Args:
         directory: where the files lie; it is made.
         epoch: one that no file is of.
-        retention: says when the next file begins, and the oldest go.
+        retention: says when the next file begins, and how much there may be of all.
     """
 
     def __init__(self, directory: Path, epoch: int, retention: Retention) -> None:
         self._directory, self._retention = directory, retention
         self._place = Place(epoch, 0, 0, 0)
         self._descriptor: int | None = None
+        self._counting = Lock()
+        self._written = self._reserved = 0
         with os_errors(f"cannot make {directory}"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.recount()
+
+    @property
+    def used(self) -> int:
+        """Bytes of all files, and of what was reserved."""
+        return self._written + self._reserved
+
+    @property
+    def most(self) -> int:
+        """How many bytes there may be."""
+        return self._retention.bytes_max
+
+    def recount(self) -> None:
+        """Look at the files again, some of which somebody removed."""
+        with self._counting, os_errors(f"cannot use {self._directory}"):
+            self._written = bytes_of(self._directory)
+
+    def reserve(self, size: int) -> None:
+        """Take so many bytes before they are written. Raises FullError: what is kept may not be dropped."""
+        with self._counting:
+            if self.used + size > self.most:
+                raise FullError(
+                    "no room to keep another opening",
+                    expected=f"at most {self.most} bytes of them",
+                    found=f"{self.used} and {size} more",
+                    hint="they go 14 days after their receipts were anchored; or serve with more --openings",
+                )
+            self._reserved += size
+
+    def release(self, size: int) -> None:
+        """Give back so many reserved bytes: they were written, or will not be."""
+        with self._counting:
+            self._reserved -= size
 
     def append(self, buffers: Sequence[bytes | memoryview]) -> Place:
         """Write bytes behind each other; on return they outlive the process, though not a power loss.
@@ -64,13 +109,17 @@ class SegmentWriter:
             ModelregError: they cannot be written; what was written of them is passed over.
         """
         size = sum(memoryview(part).nbytes for part in buffers)
-        with os_errors(f"cannot write to {self._directory}"):
-            descriptor = self._open(size)
-            try:
-                _write(descriptor, buffers)
-            except OSError:
-                self.close()  # the next bytes go to another file, so no place has to be guessed
-                raise
+        try:
+            with os_errors(f"cannot write to {self._directory}"):
+                descriptor = self._open(size)
+                try:
+                    _write(descriptor, buffers)
+                except OSError:
+                    self.close()  # the next bytes go to another file, so no place has to be guessed
+                    raise
+        finally:
+            with self._counting:
+                self._written += size  # some of it may lie there after an error too
         place = Place(self._place.epoch, self._place.segment, self._place.start, size)
         self._place = Place(place.epoch, place.segment, place.start + size, 0)
         return place
@@ -79,7 +128,6 @@ class SegmentWriter:
         if self._descriptor is not None and self._place.start + size > self._retention.segment_bytes:
             self.close()
         if self._descriptor is None:
-            remove_segments(self._directory, bytes_max=self._retention.bytes_max - size)
             self._place = Place(self._place.epoch, self._place.segment + 1, 0, 0)
             self._descriptor = os.open(self._directory / self._place.name, _FLAGS, 0o600)
         return self._descriptor
@@ -122,21 +170,29 @@ def _segments(directory: Path) -> list[tuple[Path, os.stat_result]]:
     return [(directory / name, status) for name, status in found]
 
 
-def remove_segments(directory: Path, *, bytes_max: int | None = None, before: float | None = None) -> int:
-    """Remove the oldest files until at most `bytes_max` are left, and those last written to `before` then.
+def bytes_of(directory: Path) -> int:
+    """Bytes of all files; none where there is no such directory."""
+    return sum(status.st_size for _, status in _segments(directory)) if directory.is_dir() else 0
 
-    Returns how many went. `before` is in Unix seconds.
+
+def remove_segments(directory: Path, first_needed: Mapping[int, int], before: float) -> int:
+    """Remove the files of each epoch whose number is below the first that is needed.
+
+    Args:
+        directory: where they lie.
+        first_needed: by epoch; of other epochs no file is needed.
+        before: Unix seconds; a file that was written to since then stays, needed or not.
+
+    Returns how many went.
     """
     removed = 0
     with os_errors(f"cannot use {directory}"):
-        found = _segments(directory)
-        total = sum(status.st_size for _, status in found)
-        for path, status in found:
-            if (bytes_max is None or total <= bytes_max) and (before is None or status.st_mtime >= before):
-                continue
-            path.unlink(missing_ok=True)
-            total -= status.st_size
-            removed += 1
+        for path, status in _segments(directory):
+            epoch, number = (int(part, 16) for part in path.name.split("-"))
+            is_needed = epoch in first_needed and number >= first_needed[epoch]
+            if not is_needed and status.st_mtime < before:
+                path.unlink(missing_ok=True)
+                removed += 1
     return removed
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from modelreg.errors import UnreachableError
 from modelreg.format.commitments import Tensor
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain
@@ -19,8 +18,9 @@ from modelreg_verifier.receipts.pages import ReceiptPages
 from modelreg_verifier.receipts.recorder import Plans, ReceiptRecorder, bare_plan
 from modelreg_verifier.receipts.records import Records
 from modelreg_verifier.receipts.segments import Retention
-from modelreg_verifier.serving.engine import Stop
+from modelreg_verifier.serving.engine import Engine, Stop
 from modelreg_verifier.serving.models import ServedModels
+from modelreg_verifier.serving.reloading import Engines
 from modelreg_verifier.serving.server import Page
 
 __all__ = ["ReceiptService", "journal_of"]
@@ -43,6 +43,7 @@ class ReceiptService:
         plans: the plan by which a file of a release runs.
         programs: of the plans that receipts name, for claims; None for a node that makes none.
         anchored_epoch: the last that the ledger has of this node, if it was asked.
+        retention: what is kept of openings.
 
     Attributes:
         journal: signs.
@@ -63,9 +64,10 @@ class ReceiptService:
         plans: Plans = bare_plan,
         programs: Programs | None = None,
         anchored_epoch: int | None = None,
+        retention: Retention | None = None,
     ) -> None:
-        self._retention = Retention()
-        self._signer, self._programs = signer, programs
+        self._retention = retention or Retention()
+        self._signer, self._programs, self._plans = signer, programs, plans
         self._access = Access(domain, auditors, token, time.time)
         with ExitStack() as held:
             self.journal = Journal(
@@ -77,11 +79,16 @@ class ReceiptService:
             self._held = held.pop_all()
         self.recorder = ReceiptRecorder(self.journal, plans)
 
-    def pages(self, models: ServedModels) -> dict[str, Page]:
-        """What else the server answers; cuts that were not kept are computed by what `models` then serve."""
+    def pages(self, models: ServedModels, engines: Engines) -> dict[str, Page]:
+        """What else the server answers.
+
+        Cuts that were not kept are computed by what `models` then serve, or else by the engine that `engines`
+        has for the receipt's release and plan.
+        """
 
         def remake(release: ReleaseId, plan: TracePlan, inputs: Mapping[str, Tensor]) -> Cuts:
-            return _remake(models, release, plan, inputs)
+            engine = self._serving(models, release, plan) or engines(release, plan)
+            return engine.run(engine.feed(inputs), Stop()).cuts
 
         claim = None
         if self._programs is not None:
@@ -95,18 +102,15 @@ class ReceiptService:
             "/claims": pages.claims,
         }
 
+    def _serving(self, models: ServedModels, release: ReleaseId, plan: TracePlan) -> Engine | None:
+        found = (served.engine for served in models if (served.release, served.file) == (release, plan.file))
+        return next(found, None) if self._plans(release, plan.file) == plan else None
+
     def prune(self, ledger_time: float) -> None:
         """Remove what need not be kept; `ledger_time` is that of the newest block, in Unix seconds."""
         self._records.prune(min(time.time(), ledger_time), self._retention)
+        self.journal.recount()
 
     def close(self) -> None:
         """Write what waits, and close."""
         self._held.close()
-
-
-def _remake(models: ServedModels, release: ReleaseId, plan: TracePlan, inputs: Mapping[str, Tensor]) -> Cuts:
-    for served in models:
-        if (served.release, served.file) == (release, plan.file):
-            engine = served.engine
-            return engine.run(engine.feed(inputs), Stop()).cuts
-    raise UnreachableError(f"{plan.file} of {release} is not served any more")

@@ -6,7 +6,7 @@ Specified in docs/spec/serve.md, sections 2 and 4.
 import asyncio
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,13 +34,14 @@ class Refusal(Exception):  # noqa: N818  it says no, and is no defect
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; `parts` are sent one after the other."""
+    """An answer; `parts` are sent one after the other, and `sent` is called when they are or cannot be."""
 
     status: int = 200
     parts: Sequence[bytes | memoryview] = (b"",)
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     close: bool = False
+    sent: Callable[[], None] = lambda: None
 
     @classmethod
     def json(cls, document: Any, status: int = 200) -> "Reply":

@@ -17,9 +17,12 @@ from modelreg_verifier.serving.limits import Limits
 from modelreg_verifier.serving.metrics import Metrics
 from modelreg_verifier.serving.models import Served
 from modelreg_verifier.serving.protocol import Answer, InferRequest
-from modelreg_verifier.serving.recorder import Addition, Inference, Recorder
+from modelreg_verifier.serving.recorder import Addition, FullError, Inference, Recorder
 
-__all__ = ["Inferences"]
+__all__ = ["FULL_SECONDS", "Inferences"]
+
+FULL_SECONDS = 600
+"""When to ask again a node that has no room to keep what it answers."""
 
 _HEADER = "Inference-Header-Content-Length"
 _DIGITS = 10
@@ -135,6 +138,8 @@ class Inferences:
             return self._recorder.record(inference)
         except (FormatError, InputError) as error:
             raise Refusal(400, str(error)) from None
+        except FullError as error:
+            raise Refusal(503, str(error), retry_after=FULL_SECONDS) from None
         except ModelregError as error:
             raise Refusal(500, f"no receipt could be made: {error}") from None
 

@@ -20,10 +20,16 @@ class Metrics:
         waiting: how many requests wait for a worker.
         pending_bytes: bytes of bodies in memory.
         connections: open connections.
+        room: bytes that are kept of openings, and how many may be; None for a server without receipts.
     """
 
     def __init__(
-        self, *, waiting: Callable[[], int], pending_bytes: Callable[[], int], connections: Callable[[], int]
+        self,
+        *,
+        waiting: Callable[[], int],
+        pending_bytes: Callable[[], int],
+        connections: Callable[[], int],
+        room: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -41,11 +47,17 @@ class Metrics:
                 ("run", "In the runtime."),
             )
         }
-        for name, text, value in (
+        gauges: list[tuple[str, str, Callable[[], int]]] = [
             ("modelreg_waiting_requests", "Requests that wait for a worker.", waiting),
             ("modelreg_pending_bytes", "Bytes of bodies in memory.", pending_bytes),
             ("modelreg_connections", "Open connections.", connections),
-        ):
+        ]
+        if room is not None:
+            gauges += [
+                ("modelreg_openings_bytes", "Bytes that are kept of openings.", lambda: room()[0]),
+                ("modelreg_openings_limit_bytes", "How many may be.", lambda: room()[1]),
+            ]
+        for name, text, value in gauges:
             Gauge(name, text, registry=self._registry).set_function(value)
 
     def count(self, route: str, status: int, model: str = "", version: str = "") -> None:

@@ -4,12 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from modelreg.errors import UnreachableError
 from modelreg.format.commitments import Tensor
 from modelreg.format.names import ReleaseId
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg_verifier.serving.protocol import Scalar
 
-__all__ = ["Addition", "Inference", "Recorder"]
+__all__ = ["Addition", "FullError", "Inference", "Recorder"]
+
+
+class FullError(UnreachableError):
+    """There is no room to keep what an answer obliges to keep; later there may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,11 @@ class Addition:
 class Recorder(Protocol):
     """Takes note of every inference before anybody has its answer."""
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """Bytes that are kept, and how many may be; nothing is recorded where the first reach the second."""
+        ...
+
     def record(self, inference: Inference) -> Addition:
         """Note an inference durably; called by the threads that infer, several at once, before the answer.
 
@@ -59,6 +69,7 @@ class Recorder(Protocol):
 
         Raises:
             InputError, FormatError: the client's own parameters are wrong; it is answered with 400.
+            FullError: there is no room to note it; it is answered with 503.
             ModelregError: nothing could be noted; it is answered with 500.
         """
         ...

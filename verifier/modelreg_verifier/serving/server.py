@@ -13,7 +13,7 @@ from modelreg import __version__
 from modelreg.errors import NotFoundError, UnreachableError
 from modelreg_verifier.serving.exchange import Refusal, Reply, send
 from modelreg_verifier.serving.guard import Guard
-from modelreg_verifier.serving.inference import Inferences
+from modelreg_verifier.serving.inference import FULL_SECONDS, Inferences
 from modelreg_verifier.serving.limits import Limits
 from modelreg_verifier.serving.metrics import CONTENT_TYPE, Metrics
 from modelreg_verifier.serving.models import Served, ServedModels
@@ -106,7 +106,9 @@ class InferenceServer:
             waiting=lambda: self._inferences.waiting,
             pending_bytes=lambda: self._inferences.bodies.pending,
             connections=lambda: len(self._listener.connections) if self._listener else 0,
+            room=None if recorder is None else lambda: recorder.room,
         )
+        self._recorder, self._full = recorder, False
         self._port = settings.port
         self._draining = False
         self._listener: _Listener | None = None
@@ -169,7 +171,10 @@ class InferenceServer:
             facts["error"] = f"unexpected {type(error).__name__}: {error}"[:_SHOWN]
             reply = Reply.json({"error": "internal error"}, 500)
         self._note(request, reply, facts, time.perf_counter() - started)
-        return await send(request, reply, self._settings.limits)
+        try:
+            return await send(request, reply, self._settings.limits)
+        finally:
+            reply.sent()
 
     def _note(self, request: web.BaseRequest, reply: Reply, facts: dict[str, Any], seconds: float) -> None:
         model, version = facts.get("model", ""), facts.get("version", "")
@@ -199,7 +204,19 @@ class InferenceServer:
         except NotFoundError as error:
             raise Refusal(404, str(error), close=True) from None
         facts |= {"model": served.name, "version": served.version, "release": str(served.release)}
+        self._require_room()
         return await self._inferences.answer(request, served, self._metrics, facts)
+
+    def _require_room(self) -> None:
+        """Refuse before the model runs what could not be recorded; what is kept is never dropped for it."""
+        used, most = (0, 1) if self._recorder is None else self._recorder.room
+        if self._full != (used >= most):
+            self._full = used >= most
+            event = "openings_full" if self._full else "openings_room"
+            self._log({"at": round(time.time(), 3), "event": event, "used": used, "most": most})
+        if self._full:
+            text = "no room to keep what opens another receipt"
+            raise Refusal(503, text, close=True, retry_after=FULL_SECONDS)
 
     def _served(self, route: Route) -> Served:
         return self._models.find(route.model or "", route.version)
