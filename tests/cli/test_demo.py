@@ -6,7 +6,6 @@ import tempfile
 import pytest
 
 from modelreg_cli import demo_nodes
-
 from tests.cli.command import modelreg, refused, tree
 from tests.cli.models import fine_tuned, weights, write_huggingface
 from tests.verifier import graphs
