@@ -24,7 +24,7 @@ from modelreg_verifier.runtime import Session, Settings, with_outputs
 from modelreg_verifier.segments import segments
 from modelreg_verifier.serving.datatypes import to_array
 from tests.verifier import graphs
-from tests.verifier.auditing import DOMAIN, NODE, World, tensors
+from tests.verifier.auditing import DOMAIN, NODE, World, array_of, tensors
 
 
 @pytest.fixture(scope="module")
@@ -325,3 +325,14 @@ def test_a_cheat_who_spreads_its_lie_over_all_operators(bert):
         claim = claim_of(bert, number, trace, **smeared(bert, number, trace, owned))
         found = settled(bert, number, claim, trace)
         assert (found.ruling, found.operator) == (Settled.FAIL, None), found
+
+
+@pytest.mark.parametrize(("cuts", "ruling"), [([["b"]], Settled.UNDECIDABLE), ([["a"], ["d"]], Settled.FAIL)])
+def test_a_rounding_in_the_midst_of_a_segment_excuses_its_ends(cuts, ruling):
+    """x and the first cut are honest, the last segment that leads to y is not"""
+    world = World(graphs.quantized(), cuts, {"x": np.array([[0.3, -0.2, 0.9, 0.1]], np.float32)})
+    trace = world.trace.changed("y", array_of(world.trace, "y") * np.float32(1.001))
+    number = len(cuts)
+    found = settled(world, number, trace=trace)
+    assert (found.ruling, found.ratio > 1) == (ruling, True), found
+    assert settled(world, number).ruling is Settled.CLEARED
