@@ -90,7 +90,7 @@ def with_real_values(url):
             return [filled(each) for each in part]
         if not isinstance(part, dict):
             return part
-        if part.get("name") in real and "in" in part:
+        if "in" in part and part.get("name") in real:
             return {**part, "schema": {"enum": real[part["name"]]}}
         return {key: filled(value) for key, value in part.items()}
 
