@@ -3,8 +3,8 @@
     python -m benchmarks.serving --wheels DIR [--model NAME] [--requests 600] [--threads N]
 
 DIR holds the wheels of benchmarks/wheels.txt. Both servers run all the time; a client asks one and the other
-for the same input of batch 1, in an order that changes each time. Prints a table in Markdown, and exits with 1
-if the median of the ratios misses a bar.
+for the same input of batch 1, in an order that changes each time. Prints a table in Markdown, and exits with
+1 if the median of the ratios misses a bar.
 """
 
 import argparse

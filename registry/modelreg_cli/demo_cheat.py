@@ -1,9 +1,9 @@
 """A node that cheats, for `demo`: it verifies the release, and then runs an int8 model under its name.
 
-Not a part of the product, and no option of it leads here. Run like the command: `python -m modelreg_cli.demo_cheat`.
+Not a part of the product, and no option of it leads here. It runs like the command:
+`python -m modelreg_cli.demo_cheat`.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -35,4 +35,4 @@ if __name__ == "__main__":
     from modelreg_cli import main
 
     copies.VerifiedCopy.model = _model  # type: ignore[method-assign]
-    sys.exit(main())
+    main()
