@@ -26,7 +26,7 @@ _WEIGHTS = "model.safetensors"
 )
 @pass_session
 def demo_command(session: Session, keep: Path | None) -> None:
-    """Show the whole story on a real model: publish, sync, update, serve, audit, and who cheats is caught."""
+    """Show the whole story on a real model: publish, sync, update, serve, audit, and three cheats."""
     from platformdirs import user_cache_path
 
     from modelreg_cli.demo_models import make_models, make_onnx

@@ -1,6 +1,6 @@
 """A node that cheats, for `demo`: it verifies the release, and then runs an int8 model under its name.
 
-Not a part of the product, and no option of it leads here. Run like the command:
+Not a part of the product, and no option of it leads here. It runs like the command:
 `python -m modelreg_cli.demo_cheat`.
 """
 

@@ -1,4 +1,4 @@
-"""The second half of `demo`: two nodes answer, one with another model, and two auditors find out which."""
+"""The second half of `demo`: of two nodes one answers with another model, and two auditors find out which."""
 
 from contextlib import ExitStack
 from pathlib import Path

@@ -54,7 +54,7 @@ def steps_of(document, command):
 def test_the_story(small_models, user, tmp_path):
     before = {version: tree(path) for version, path in small_models.items()}
     outcome = modelreg(tmp_path / "home", "demo")
-    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.code == 0, outcome.err
     document = outcome.document
     published = [step["result"]["bytes"] for step in steps_of(document, "publish")]
     assert len(published) == 3
