@@ -1,6 +1,7 @@
 """Inclusion proofs: what a node answers at `/proofs`, and what is none."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,7 @@ from modelreg.errors import FormatError, NotFoundError, VerificationError
 from modelreg.format.batch import Batch
 from modelreg.format.receipt import SignedReceipt
 from modelreg.ledger.receipt_log_records import AnchoredBatch
+from modelreg_verifier.receipt_checks import LedgerChecks, Outcome, check_inclusion
 from modelreg_verifier.receipts import proving
 from modelreg_verifier.receipts.inclusion import Inclusion
 from modelreg_verifier.receipts.proving import NotAnchoredError, Proofs
@@ -213,3 +215,24 @@ def test_proof_of_a_batch_that_is_no_longer_kept(tmp_path):
         with pytest.raises(NotFoundError, match="receipts of epoch"):
             Proofs(records).prove(signed[-1].receipt.digest(DOMAIN))
         records.close()
+
+
+class Log:
+    """A receipt log that holds whatever is asked for, in a block of some height."""
+
+    def __init__(self, height):
+        self.header = SimpleNamespace(number=height)
+
+    def holds_batch(self, _anchored):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("above", "replaceable", "final"),
+    [(0, 0, "yes"), (0, 1, "not yet"), (63, 64, "not yet"), (64, 64, "yes")],
+)
+def test_anchor_is_final_when_no_reorganisation_reaches_it(found, above, replaceable, final):
+    proof, receipt = found
+    outcomes = check_inclusion(Log(proof.anchored.block + above), receipt, DOMAIN, proof, replaceable)
+    assert outcomes == ("yes", "yes", final)
+    assert LedgerChecks(Outcome.YES, Outcome.YES, *outcomes).anchored == final
