@@ -41,7 +41,7 @@ def tell_of_nodes(stage: Stage, onnx: Path) -> None:
     for home in _NODES:
         _enrol(stage, home, address[home], ports[home], policy)
     with ExitStack() as serving:
-        stage.say("Both serve. The second one verifies the release too, but then runs an int8 model instead.")
+        stage.say("Both serve. The second one verifies the release too, but then runs int8 weights.")
         for home, module in _NODES.items():
             options = ("--port", str(ports[home]), *auditors)
             serving.enter_context(stage.serving(home, _REF, *options, module=module))

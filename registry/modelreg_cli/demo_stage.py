@@ -107,8 +107,9 @@ class Stage:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             try:
                 assert process.stdout is not None  # noqa: S101  a pipe was asked for
-                if not process.stdout.readline():
-                    raise UnreachableError("the demo's node does not serve", found=f"home {home}")
+                begun = json.loads(process.stdout.readline() or "{}")
+                if "url" not in begun:
+                    raise UnreachableError(f"the demo's node {home} does not serve", found=begun)
                 yield
             finally:
                 process.terminate()
