@@ -3,8 +3,8 @@
     python -m benchmarks.receipts [--count 20000] [--rounds 5]
 
 Times are processor time of this process, medians over rounds. The journal's receipts are those of small
-inferences, signed, with what opens them on disk. Prints a table in Markdown, and exits with 1 if a bar is
-missed.
+inferences, signed, with what opens them on disk. Prints a table in Markdown, and exits with 1 if
+a bar is missed.
 """
 
 import argparse
