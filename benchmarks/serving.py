@@ -54,8 +54,14 @@ def request(inputs: Inputs) -> Request:
 class Client:
     """A connection that stays."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, process: int, url: str) -> None:
+        self._stat = Path(f"/proc/{process}/stat")
         self._connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
+
+    def ticks(self) -> int:
+        """Processor time that the server has taken, all threads."""
+        fields = self._stat.read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
 
     def ask(self, given: Request) -> float:
         """Milliseconds of one inference."""
@@ -76,7 +82,7 @@ def node(file: Path, threads: int, *options: object) -> Iterator[Client]:
     command = [str(word) for word in words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield Client(process.stdout.readline().strip())
+        yield Client(process.pid, process.stdout.readline().strip())
         process.communicate()
 
 
@@ -97,10 +103,17 @@ def measure(root: Path, wheels: Path, model: Model, requests: int, threads: int)
     with ExitStack() as held:
         plain = held.enter_context(node(root / FILE, threads))
         ours = held.enter_context(node(root / FILE, threads, *options))
+        in_turn((plain, ours), pairs, WARM)
+        before = plain.ticks(), ours.ticks()
         times = in_turn((plain, ours), pairs, requests)
+        effort = (ours.ticks() - before[1]) / (plain.ticks() - before[0])
     ratio = statistics.median(b / a for a, b in times)
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
-    cells = [model.name, len(cuts), *(f"{one:.2f}" for one in (*medians, medians[1] / medians[0], ratio))]
+    cells = [
+        model.name,
+        len(cuts),
+        *(f"{one:.2f}" for one in (*medians, medians[1] / medians[0], effort, ratio)),
+    ]
     bar = BARS.get(model.name, OTHERS)
     return "| " + " | ".join(map(str, [*cells, f"{bar:.2f}"])) + " |", ratio / bar
 
@@ -110,12 +123,12 @@ def in_turn(
 ) -> list[tuple[float, float]]:
     """Milliseconds of both for each pair of requests; first one begins, then the other."""
     times = []
-    for number in range(WARM + requests):
+    for number in range(requests):
         spent = [0.0, 0.0]
         for which in (0, 1) if number % 2 else (1, 0):
             spent[which] = nodes[which].ask(pairs[number % len(pairs)][which])
         times.append((spent[0], spent[1]))
-    return times[WARM:]
+    return times
 
 
 def main() -> int:
@@ -126,8 +139,8 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=600)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     given = parser.parse_args()
-    print("| model | cuts | plain ms | with receipts ms | ratio of medians | median of ratios | bar |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    print("| model | cuts | plain | receipts | ratio of medians | processor time | median of ratios | bar |")
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     missed = False
     for model in MODELS:
         if given.model and model.name not in given.model:

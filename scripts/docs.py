@@ -21,7 +21,7 @@ CLI = ROOT / "docs" / "cli.md"
 TRANSCRIPT = re.compile(r"(?<=<!-- transcript -->\n```console\n).*?(?=```\n<!-- /transcript -->)", re.DOTALL)
 VARIABLE = re.compile(
     r"0x[0-9a-f]+|ba[fgk][a-z2-7]{50,}|blake3:[0-9a-f]+|\d{4}-\d\d-\d\dT[\d:]+(?:Z|\+00:00)|\d+ gas|\d{13,}"
-    r"|127\.0\.0\.1:\d+|--port \d+|[0-9a-f]{64}|[\d.]+e[-+]\d+|seq \d+: |[\d.]+% alike"
+    r"|127\.0\.0\.1:\d+|--port \d+|[0-9a-f]{64}|[\d.]+e[-+]\d+|seq \d+: |[\d.]+% alike|\d+ of \d+ elements"
 )
 WIDTH = 100
 

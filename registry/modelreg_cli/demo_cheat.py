@@ -21,7 +21,8 @@ _honest = copies.VerifiedCopy.model
 def _as_int8(weights: NDArray[Any]) -> NDArray[np.float32]:
     """What is left of a matrix when each column is kept in steps of int8."""
     step = np.maximum(np.abs(weights).max(axis=0), np.float32(1e-12)) / np.float32(_STEPS)
-    return (np.round(weights / step) * step).astype(np.float32)
+    rounded: NDArray[np.float32] = np.round(weights / step) * step
+    return rounded.astype(np.float32)
 
 
 def _model(self: copies.VerifiedCopy, path: str) -> tuple[bytes, list[ExternalValue]]:
