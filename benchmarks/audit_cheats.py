@@ -12,7 +12,7 @@ from ml_dtypes import bfloat16
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from modelreg_verifier.program import Program
+from modelreg_verifier.trace.program import Program
 
 Array = npt.NDArray[Any]
 Cheat = Callable[[onnx.ModelProto], onnx.ModelProto | None]

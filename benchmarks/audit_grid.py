@@ -16,9 +16,9 @@ from benchmarks.audit_models import Inputs, read
 from benchmarks.audit_subject import SETTINGS, Runner, Subject, runners
 from modelreg.errors import ModelregError
 from modelreg.format.calibration import Calibration
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Settings
-from modelreg_verifier.verdict import Verdict
+from modelreg_verifier.audit.verdict import Verdict
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Settings
 
 WEIGHTS = 16
 CHEATING = (Settings("all", 1), Settings("disabled", 2))

@@ -15,16 +15,16 @@ from benchmarks.audit_models import Inputs, Model, read
 from modelreg.format.calibration import Calibration, Distance, Row
 from modelreg.format.runtime_info import OPTIMIZATIONS, RuntimeInfo
 from modelreg.format.trace_plan import FixedInput, TracePlan
-from modelreg_verifier.bench import Bench, settings_like
-from modelreg_verifier.calibrate_node import Node, node_in
-from modelreg_verifier.cuts import choose_cuts
-from modelreg_verifier.distance import batch_of, compare
-from modelreg_verifier.judge_segments import envelope_of, rule
-from modelreg_verifier.judge_tensors import Opened
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Settings, runtime_info, with_outputs
-from modelreg_verifier.segments import Replay
-from modelreg_verifier.verdict import Verdict
+from modelreg_verifier.audit.judge_segments import envelope_of, rule
+from modelreg_verifier.audit.judge_tensors import Opened
+from modelreg_verifier.audit.verdict import Verdict
+from modelreg_verifier.trace.bench import Bench, settings_like
+from modelreg_verifier.trace.calibrate_node import Node, node_in
+from modelreg_verifier.trace.cuts import choose_cuts
+from modelreg_verifier.trace.distance import batch_of, compare
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Settings, runtime_info, with_outputs
+from modelreg_verifier.trace.segments import Replay
 
 RELEASE = bytes(32)
 SETTINGS = tuple(Settings(level, threads) for level, threads in product(OPTIMIZATIONS, (1, 2)))

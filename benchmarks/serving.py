@@ -25,8 +25,8 @@ import numpy as np
 from benchmarks.audit_models import MODELS, Inputs, Model, read
 from benchmarks.serving_node import FILE, MODEL
 from modelreg.format.trace_plan import FixedInput, TracePlan
-from modelreg_verifier.cuts import choose_cuts
-from modelreg_verifier.program import Program
+from modelreg_verifier.trace.cuts import choose_cuts
+from modelreg_verifier.trace.program import Program
 
 BARS = {"minilm": 1.10}
 OTHERS = 1.25

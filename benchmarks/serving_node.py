@@ -12,13 +12,13 @@ from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.plans import PlanTable
 from modelreg_verifier.receipts.journal import Journal
 from modelreg_verifier.receipts.recorder import ReceiptRecorder
 from modelreg_verifier.serving.engine import Engine, limit_memory
 from modelreg_verifier.serving.models import Served, ServedModels
 from modelreg_verifier.serving.recorder import Recorder
 from modelreg_verifier.serving.server import InferenceServer, ServerSettings
+from modelreg_verifier.trace.plans import PlanTable
 
 MODEL, FILE = "acme/model", "model.onnx"
 RELEASE = ReleaseId(b"\x77" * 32)

@@ -9,7 +9,7 @@ from modelreg_cli.session import Session
 
 if TYPE_CHECKING:
     from modelreg.ledger.receipt_log_records import AnchoredBatch
-    from modelreg_verifier.report import Judged, Report
+    from modelreg_verifier.audit.report import Judged, Report
 
 __all__ = ["show", "write_report"]
 
@@ -20,7 +20,7 @@ _UNDECIDED_SHARE = 0.1
 def write_report(path: Path, report: "Report") -> None:
     """Write the page, and the document beside it with `.json` behind the name."""
     from modelreg.store.files import os_errors, replace_file
-    from modelreg_verifier.report_page import page
+    from modelreg_verifier.audit.report_page import page
 
     with os_errors(f"cannot write {path}"):
         replace_file(path, page(report).encode())
@@ -52,7 +52,7 @@ def show(
 
 
 def _failure(report: "Report") -> ModelregError | None:
-    from modelreg_verifier.verdict import Ruling
+    from modelreg_verifier.audit.verdict import Ruling
 
     node, found = f"node 0x{report.batch.node.hex()}", report.outcomes
     cheated = found.get(Ruling.FAIL, 0) + found.get(Ruling.DISPUTE, 0)
@@ -72,7 +72,7 @@ def _failure(report: "Report") -> ModelregError | None:
 
 
 def _lines(anchored: "AnchoredBatch", report: "Report", others: int | None) -> list[str]:
-    from modelreg_verifier.verdict import Ruling
+    from modelreg_verifier.audit.verdict import Ruling
 
     batch = report.batch
     lines = [

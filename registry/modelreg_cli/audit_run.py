@@ -19,16 +19,16 @@ from modelreg_cli.audit_report import show, write_report
 from modelreg_cli.audit_verdicts import write_verdicts
 from modelreg_cli.receipt_log import receipt_log
 from modelreg_cli.session import Session
-from modelreg_verifier.audit_subjects import Trusted, subjects
-from modelreg_verifier.auditor import Auditor, Shown, block_after, shown_by
-from modelreg_verifier.detection import false_receipts, needed_draws
-from modelreg_verifier.evidence import Evidence, write_evidence
-from modelreg_verifier.node_client import NodeClient, Patience
+from modelreg_verifier.audit.auditor import Auditor, Shown, block_after, shown_by
+from modelreg_verifier.audit.detection import false_receipts, needed_draws
+from modelreg_verifier.audit.evidence import Evidence, write_evidence
+from modelreg_verifier.audit.node_client import NodeClient, Patience
+from modelreg_verifier.audit.sampling import sample, seed_of
+from modelreg_verifier.audit.subjects import Trusted, subjects
 from modelreg_verifier.receipts.access import sign_request
 from modelreg_verifier.receipts.claim import Claim
 from modelreg_verifier.receipts.opening import Opening
-from modelreg_verifier.rules import Rules, require_jurisdiction
-from modelreg_verifier.sampling import sample, seed_of
+from modelreg_verifier.terms.rules import Rules, require_jurisdiction
 
 if TYPE_CHECKING:
     from modelreg.format.batch import Batch

@@ -11,8 +11,8 @@ from modelreg.ledger.receipt_log_policy import Outcome, Policy, Verdict
 from modelreg.ledger.receipt_log_records import AnchoredBatch
 from modelreg.ledger.signed_verdict import SignedVerdict
 from modelreg.store.files import os_errors, replace_file
-from modelreg_verifier.auditor import Shown
-from modelreg_verifier.report import Report
+from modelreg_verifier.audit.auditor import Shown
+from modelreg_verifier.audit.report import Report
 
 __all__ = ["write_verdicts"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modelreg.format.calibration import Calibration
     from modelreg.format.names import ReleaseId
     from modelreg.format.trace_plan import TracePlan
-    from modelreg_verifier.calibrate import Grid
+    from modelreg_verifier.trace.calibrate import Grid
 
 __all__ = ["calibrate_command"]
 
@@ -86,9 +86,9 @@ def calibrate_command(
     auditors judge by the calibrations of the parties that a policy names. Several parties can add theirs,
     each with --plan and the plan that is there.
     """
-    from modelreg_verifier.calibrate import Grid, calibrate, sampled
-    from modelreg_verifier.program import Program
-    from modelreg_verifier.runtime import Settings
+    from modelreg_verifier.trace.calibrate import Grid, calibrate, sampled
+    from modelreg_verifier.trace.program import Program
+    from modelreg_verifier.trace.runtime import Settings
 
     threads = sorted({1, 2, len(os.sched_getaffinity(0))})
     grid = Grid(
@@ -135,7 +135,7 @@ def _read(session: Session, text: str) -> "tuple[ReleaseId, str, ModelProto]":
     """The release that is meant, the path of its ONNX file, and that file, verified."""
     from modelreg_verifier.serving.copies import resolve, verified_copy
     from modelreg_verifier.serving.target import parse_target
-    from modelreg_verifier.whole_model import whole_model
+    from modelreg_verifier.serving.whole_model import whole_model
 
     target = parse_target(text)
     with session.ledger() as view:
@@ -158,9 +158,9 @@ def _chosen(model: "ModelProto", file: str, fixed: tuple[str, ...], free: int) -
     import numpy as np
 
     from modelreg.format.trace_plan import TracePlan
-    from modelreg_verifier.cuts import choose_cuts
-    from modelreg_verifier.program import Program
-    from modelreg_verifier.samples import fixed_inputs, sample_inputs
+    from modelreg_verifier.trace.cuts import choose_cuts
+    from modelreg_verifier.trace.program import Program
+    from modelreg_verifier.trace.samples import fixed_inputs, sample_inputs
 
     rows = fixed_inputs(model, dict(map(_pair, fixed)))
     program = Program.of(model, rows)

@@ -15,7 +15,7 @@ from modelreg_cli.receipt_log import ADDRESS, WORD, receipt_log
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from modelreg_verifier.dispute import Settlement
+    from modelreg_verifier.audit.dispute import Settlement
     from modelreg_verifier.receipts.claim import Claim
     from modelreg_verifier.receipts.opening import Opening
 
@@ -65,11 +65,11 @@ def dispute_command(
     Exits with 7 if the node cheated, and with 6 if it withheld its claim.
     """
     from modelreg.ledger.receipt_log_evidence import receipt_domain
-    from modelreg_verifier.audit_subjects import Trusted, subjects
-    from modelreg_verifier.dispute import settle, without_dispute
-    from modelreg_verifier.judge import judge
-    from modelreg_verifier.node_client import NodeClient
-    from modelreg_verifier.rules import Rules
+    from modelreg_verifier.audit.dispute import settle, without_dispute
+    from modelreg_verifier.audit.judge import judge
+    from modelreg_verifier.audit.node_client import NodeClient
+    from modelreg_verifier.audit.subjects import Trusted, subjects
+    from modelreg_verifier.terms.rules import Rules
 
     if policy is None and not calibrations:
         raise InputError("nothing says how honest machines differ", expected="--policy or --calibration")
@@ -124,7 +124,7 @@ def _claim(ask: "Callable[[], Claim]", remark: Callable[[str], None]) -> "Claim 
 
 def _write(path: Path, opening: "Opening", claim: "Claim") -> None:
     from modelreg.store.files import os_errors, replace_file
-    from modelreg_verifier.evidence import Evidence, write_evidence
+    from modelreg_verifier.audit.evidence import Evidence, write_evidence
 
     with os_errors(f"cannot write {path}"):
         replace_file(path, b"".join(write_evidence(Evidence(opening, claim))))
@@ -132,7 +132,7 @@ def _write(path: Path, opening: "Opening", claim: "Claim") -> None:
 
 def show(context: click.Context, session: Session, receipt: bytes, found: "Settlement") -> None:
     """Print how a dispute ended, and leave with its exit code."""
-    from modelreg_verifier.dispute import Settled
+    from modelreg_verifier.audit.dispute import Settled
 
     document: dict[str, Any] = {
         "ok": found.ruling in (Settled.CLEARED, Settled.UNDECIDABLE),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelreg.format.terms import Terms
     from modelreg.ledger.receipt_log_policy import Policy
     from modelreg.ledger.receipt_log_view import ReceiptLogView
-    from modelreg_verifier.rules import Rules
+    from modelreg_verifier.terms.rules import Rules
 
 __all__ = ["policy_command"]
 
@@ -70,7 +70,7 @@ def _create(session: Session, /, file: Path | None, password_file: Path | None, 
     --attach` says how far honest machines lie apart.
     """
     from modelreg.format.terms import Terms
-    from modelreg_verifier.rules import Rules
+    from modelreg_verifier.terms.rules import Rules
 
     given = {name: value for name, value in options.items() if value not in (None, (), False)}
     fields = (_read(file) if file else {}) | given
@@ -91,7 +91,7 @@ def _create(session: Session, /, file: Path | None, password_file: Path | None, 
 def _show(session: Session, policy: bytes) -> None:
     """Show POLICY."""
     from modelreg.ledger.receipt_log_view import ReceiptLogView
-    from modelreg_verifier.rules import Rules
+    from modelreg_verifier.terms.rules import Rules
 
     with session.ledger() as view:
         log = ReceiptLogView.beside(view)

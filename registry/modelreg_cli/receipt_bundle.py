@@ -34,8 +34,8 @@ def bundle_command(session: Session, receipt: Path, file: Path, proof: Path | No
     from modelreg.ledger.reader import Reader
     from modelreg.ledger.receipt_log_view import ReceiptLogView
     from modelreg_verifier.evidence_file import Evidence, RecordingRpc
-    from modelreg_verifier.receipt_bundle import ReceiptBundle, write_receipt_bundle
-    from modelreg_verifier.receipt_checks import LedgerChecks, Outcome, check_inclusion, check_release
+    from modelreg_verifier.receipts.bundle import ReceiptBundle, write_receipt_bundle
+    from modelreg_verifier.receipts.checks import LedgerChecks, Outcome, check_inclusion, check_release
 
     if proof is not None and url is not None:
         raise InputError("several places for the proof", expected="one of --proof and --url")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from modelreg.format.receipt import Domain, SignedReceipt
     from modelreg.ledger.receipt_log_view import ReceiptLogView
     from modelreg.ledger.view import View
-    from modelreg_verifier.receipt_bundle import ReceiptBundle
-    from modelreg_verifier.receipt_checks import LedgerChecks
+    from modelreg_verifier.receipts.bundle import ReceiptBundle
+    from modelreg_verifier.receipts.checks import LedgerChecks
     from modelreg_verifier.receipts.inclusion import Inclusion
 
 __all__ = ["Wanted", "domain_of", "ledger_checks", "opened_view", "proof_of", "read_bundle_file"]
@@ -38,7 +38,7 @@ class Wanted:
 def read_bundle_file(file: Path) -> "ReceiptBundle":
     """A receipt's bundle. Raises NotFoundError, FormatError."""
     from modelreg.store.files import os_errors
-    from modelreg_verifier.receipt_bundle import read_receipt_bundle
+    from modelreg_verifier.receipts.bundle import read_receipt_bundle
 
     with os_errors(f"cannot read the bundle {file}"), file.open("rb") as opened:
         return read_receipt_bundle(opened)
@@ -82,7 +82,7 @@ def proof_of(log: "ReceiptLogView", signed: "SignedReceipt", digest: bytes, want
         NotFoundError: the node is not registered, or has none, or none yet.
         ModelregError: as whoever is asked.
     """
-    from modelreg_verifier.node_client import NodeClient
+    from modelreg_verifier.audit.node_client import NodeClient
     from modelreg_verifier.receipts.inclusion import Inclusion
 
     if wanted.bundle is not None:
@@ -98,7 +98,7 @@ def ledger_checks(
 ) -> "LedgerChecks":
     """Checks 8 to 10 of docs/spec/receipt.md, section 7. A node that gives no proof leaves some unknown."""
     from modelreg.ledger.receipt_log_view import ReceiptLogView
-    from modelreg_verifier.receipt_checks import LedgerChecks, check_inclusion, check_release
+    from modelreg_verifier.receipts.checks import LedgerChecks, check_inclusion, check_release
 
     release = check_release(view, signed.receipt, history=wanted.bundle is None)
     try:

@@ -14,7 +14,7 @@ from modelreg_cli.session import REFERENCE, Session, pass_session
 if TYPE_CHECKING:
     from modelreg.format.names import Reference
     from modelreg.format.receipt import Receipt, SignedReceipt
-    from modelreg_verifier.receipt_bundle import ReceiptBundle
+    from modelreg_verifier.receipts.bundle import ReceiptBundle
 
 __all__ = ["verify_command"]
 

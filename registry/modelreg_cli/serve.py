@@ -111,14 +111,14 @@ def serve_command(
     with which this home's key would break the terms of a policy that it is enrolled in.
     """
     _require_extra()
-    from modelreg_verifier.plans import PlanTable
     from modelreg_verifier.serving.engine import limit_memory
     from modelreg_verifier.serving.limits import Limits
     from modelreg_verifier.serving.loader import Loader, Loading
     from modelreg_verifier.serving.reloading import released_engines
     from modelreg_verifier.serving.server import InferenceServer, ServerSettings
     from modelreg_verifier.serving.target import parse_target
-    from modelreg_verifier.vouching import vouching
+    from modelreg_verifier.serving.vouching import vouching
+    from modelreg_verifier.trace.plans import PlanTable
 
     settings = ServerSettings(
         host=host,

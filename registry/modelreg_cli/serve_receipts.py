@@ -10,8 +10,8 @@ from modelreg_cli.receipt_log import receipt_log
 from modelreg_cli.session import Session
 
 if TYPE_CHECKING:
-    from modelreg_verifier.plans import PlanTable
     from modelreg_verifier.receipts.service import ReceiptService
+    from modelreg_verifier.trace.plans import PlanTable
 
 __all__ = ["open_receipts", "prune_receipts"]
 
@@ -44,9 +44,9 @@ def open_receipts(
     from modelreg.format.signature import Signer
     from modelreg.keys import KeyStore
     from modelreg.ledger.receipt_log_evidence import receipt_domain
-    from modelreg_verifier.programs import released_programs
     from modelreg_verifier.receipts.segments import Retention
     from modelreg_verifier.receipts.service import ReceiptService, journal_of
+    from modelreg_verifier.serving.programs import released_programs
 
     home = session.home
     allowed = frozenset(map(_address, auditors))

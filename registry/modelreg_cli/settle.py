@@ -14,9 +14,9 @@ from modelreg_cli.verify import release_evidence
 if TYPE_CHECKING:
     from modelreg.format.runtime_info import RuntimeInfo
     from modelreg.format.trace_plan import TracePlan
-    from modelreg_verifier.bench import Bench
-    from modelreg_verifier.evidence import Evidence
+    from modelreg_verifier.audit.evidence import Evidence
     from modelreg_verifier.serving.copies import VerifiedCopy
+    from modelreg_verifier.trace.bench import Bench
 
 __all__ = ["settle_command"]
 
@@ -53,8 +53,8 @@ def settle_command(
     Exits with 7 if the node cheated.
     """
     from modelreg.ledger.receipt_log_evidence import receipt_domain
-    from modelreg_verifier.dispute import settle
-    from modelreg_verifier.judge import Subject
+    from modelreg_verifier.audit.dispute import settle
+    from modelreg_verifier.audit.judge import Subject
     from modelreg_verifier.serving.copies import VerifiedCopy
 
     trusted, evidence = read_calibrations(calibrations), _read(file)
@@ -74,7 +74,7 @@ def settle_command(
 
 def _read(path: Path) -> "Evidence":
     from modelreg.store.files import os_errors
-    from modelreg_verifier.evidence import read_evidence
+    from modelreg_verifier.audit.evidence import read_evidence
 
     with os_errors(f"cannot read {path}"), path.open("rb") as file:
         return read_evidence(file)
@@ -82,8 +82,8 @@ def _read(path: Path) -> "Evidence":
 
 def _bench(copy: "VerifiedCopy", plan: "TracePlan", runtime: "RuntimeInfo") -> "Bench":
     from modelreg.errors import UnreachableError, VerificationError
-    from modelreg_verifier.bench import bench_of, settings_like
-    from modelreg_verifier.whole_model import whole_model
+    from modelreg_verifier.serving.whole_model import whole_model
+    from modelreg_verifier.trace.bench import bench_of, settings_like
 
     try:
         model = whole_model(*copy.model(copy.onnx_file(plan.file)))

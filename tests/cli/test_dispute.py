@@ -3,7 +3,7 @@
 import pytest
 
 from modelreg.ledger.receipt_log_evidence import receipt_domain
-from modelreg_verifier.node_client import NodeClient
+from modelreg_verifier.audit.node_client import NodeClient
 from tests.cli.command import done, modelreg, refused
 from tests.cli.test_audit import LIAR, REF, World, _released, anchor, ask, serve, world
 
@@ -12,7 +12,7 @@ __all__ = ["World", "_released", "serve", "world"]  # fixtures
 ENTRY = "from modelreg_cli import main\n"
 # It answers with other weights, and claims what the release makes.
 DENIER = LIAR.replace(ENTRY, f"""
-from modelreg_verifier import programs
+from modelreg_verifier.serving import programs
 whole = programs.released_programs
 def released(*arguments):
     made = whole(*arguments)

@@ -15,10 +15,10 @@ from modelreg.ledger.receipt_log_evidence import receipt_domain
 from modelreg_cli.output import Output
 from modelreg_cli.serve_receipts import open_receipts
 from modelreg_cli.session import Session
-from modelreg_verifier.plans import PlanTable
 from modelreg_verifier.receipts.journal import Journal
 from modelreg_verifier.receipts.records import Records
 from modelreg_verifier.receipts.service import journal_of
+from modelreg_verifier.trace.plans import PlanTable
 from tests.cli.command import done, modelreg, refused
 from tests.cli.conftest import MODEL
 from tests.receipts.making import draft

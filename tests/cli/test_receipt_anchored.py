@@ -18,7 +18,7 @@ from modelreg.format.trace_plan import TracePlan
 from modelreg.keys import KeyStore
 from modelreg.ledger.receipt_log_evidence import receipt_domain
 from modelreg_verifier.evidence_file import Evidence
-from modelreg_verifier.receipt_bundle import read_receipt_bundle, write_receipt_bundle
+from modelreg_verifier.receipts.bundle import read_receipt_bundle, write_receipt_bundle
 from modelreg_verifier.receipts.journal import Journal
 from modelreg_verifier.receipts.opening import read_opening
 from modelreg_verifier.receipts.opening_check import check_opening, missing_parts

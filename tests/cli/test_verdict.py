@@ -22,7 +22,7 @@ from tests.cli.test_audit import (  # noqa: F401
 
 # A node that commits to nothing, whatever its policy says.
 BARE = """
-from modelreg_verifier.plans import PlanTable
+from modelreg_verifier.trace.plans import PlanTable
 from modelreg_verifier.serving import loader
 PlanTable.candidates = lambda self, file, attached=(): ()
 loader._require_kept = lambda *_: None

@@ -9,8 +9,8 @@ from modelreg.errors import FormatError, NotFoundError, VerificationError
 from modelreg.format.batch import Batch
 from modelreg.format.receipt import SignedReceipt
 from modelreg.ledger.receipt_log_records import AnchoredBatch
-from modelreg_verifier.receipt_checks import LedgerChecks, Outcome, check_inclusion
 from modelreg_verifier.receipts import proving
+from modelreg_verifier.receipts.checks import LedgerChecks, Outcome, check_inclusion
 from modelreg_verifier.receipts.inclusion import Inclusion
 from modelreg_verifier.receipts.proving import NotAnchoredError, Proofs
 from modelreg_verifier.receipts.records import Anchored, Records

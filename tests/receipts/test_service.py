@@ -11,13 +11,13 @@ from onnx import ModelProto
 from modelreg.errors import UnreachableError
 from modelreg.format import receipt_text
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.program import Program
 from modelreg_verifier.receipts.claim import read_claim
 from modelreg_verifier.receipts.opening import read_opening
 from modelreg_verifier.receipts.opening_check import check_opening, missing_parts
 from modelreg_verifier.receipts.records import Records
 from modelreg_verifier.receipts.segments import Retention, remove_segments
 from modelreg_verifier.receipts.service import ReceiptService, journal_of
+from modelreg_verifier.trace.program import Program
 from tests.receipts.making import DOMAIN, NODE
 from tests.serving import graphs
 from tests.serving.running import ask, infer, running

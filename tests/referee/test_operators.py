@@ -6,7 +6,7 @@ from onnx.reference import ReferenceEvaluator
 
 from modelreg_verifier.referee.recompute import recompute
 from modelreg_verifier.referee.table import OPERATORS
-from modelreg_verifier.runtime import Session, Settings
+from modelreg_verifier.trace.runtime import Session, Settings
 from tests.referee.cases import CASES
 
 ROUNDS = 40

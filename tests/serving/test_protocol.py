@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from modelreg.errors import FormatError
 from modelreg.format.commitments import Tensor
-from modelreg_verifier.serving.datatypes import from_array, from_json, to_array, to_json
 from modelreg_verifier.serving.protocol import JSON_BYTES_MAX, Answer, Wanted, parse_request
+from modelreg_verifier.trace.datatypes import from_array, from_json, to_array, to_json
 
 FP32 = {"name": "x", "datatype": "FP32", "shape": [2]}
 

@@ -11,13 +11,13 @@ from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain, Receipt, sign
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.bench import bench_of
-from modelreg_verifier.judge import Subject
-from modelreg_verifier.program import Program
+from modelreg_verifier.audit.judge import Subject
 from modelreg_verifier.receipts.committing import commit_to
 from modelreg_verifier.receipts.opening import CutOpening, Opening, SetOpening
-from modelreg_verifier.runtime import Session, Settings, runtime_info, with_outputs
-from modelreg_verifier.serving.datatypes import from_array
+from modelreg_verifier.trace.bench import bench_of
+from modelreg_verifier.trace.datatypes import from_array
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Session, Settings, runtime_info, with_outputs
 from tests.verifier import graphs
 
 DOMAIN = Domain(31337, b"\x11" * 20)

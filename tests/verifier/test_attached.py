@@ -9,11 +9,11 @@ from modelreg.format import canonical
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.names import ReleaseId
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.attached import Attached, attached_to, block_of
-from modelreg_verifier.duty import Duty
-from modelreg_verifier.judge import judge
-from modelreg_verifier.runtime import Settings, runtime_info
-from modelreg_verifier.verdict import Reason, Ruling
+from modelreg_verifier.audit.judge import judge
+from modelreg_verifier.audit.verdict import Reason, Ruling
+from modelreg_verifier.terms.attached import Attached, attached_to, block_of
+from modelreg_verifier.terms.duty import Duty
+from modelreg_verifier.trace.runtime import Settings, runtime_info
 from tests.verifier import auditing
 
 RELEASE = auditing.RELEASE

@@ -2,9 +2,9 @@
 
 import pytest
 
-from modelreg_verifier.audit_subjects import Trusted, subjects
-from modelreg_verifier.judge import judge
-from modelreg_verifier.verdict import Reason, Ruling
+from modelreg_verifier.audit.judge import judge
+from modelreg_verifier.audit.subjects import Trusted, subjects
+from modelreg_verifier.audit.verdict import Reason, Ruling
 from tests.verifier.auditing import DOMAIN, RELEASE, early
 
 

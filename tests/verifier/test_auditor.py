@@ -18,10 +18,10 @@ from modelreg.errors import (
 )
 from modelreg.format.batch import BatchTree
 from modelreg.format.receipt import sign
-from modelreg_verifier.auditor import Auditor, block_after, shown_by
-from modelreg_verifier.node_client import NodeClient
-from modelreg_verifier.sampling import sample
-from modelreg_verifier.verdict import Ruling
+from modelreg_verifier.audit.auditor import Auditor, block_after, shown_by
+from modelreg_verifier.audit.node_client import NodeClient
+from modelreg_verifier.audit.sampling import sample
+from modelreg_verifier.audit.verdict import Ruling
 from tests.verifier import auditing
 from tests.verifier.auditing import DOMAIN, NODE
 

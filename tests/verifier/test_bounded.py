@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from modelreg.errors import InputError, UnreachableError
-from modelreg_verifier.bench import bench_of
-from modelreg_verifier.bounded import BoundedSessions, Bounds
-from modelreg_verifier.judge import judge
-from modelreg_verifier.runtime import Session, Settings
-from modelreg_verifier.verdict import Reason, Ruling
+from modelreg_verifier.audit.judge import judge
+from modelreg_verifier.audit.verdict import Reason, Ruling
+from modelreg_verifier.trace.bench import bench_of
+from modelreg_verifier.trace.bounded import BoundedSessions, Bounds
+from modelreg_verifier.trace.runtime import Session, Settings
 from tests.verifier import graphs
 from tests.verifier.auditing import SETTINGS, early
 

@@ -13,14 +13,14 @@ from modelreg.errors import FormatError, InputError, UnreachableError, Verificat
 from modelreg.format.calibration import Calibration
 from modelreg.format.names import ReleaseId
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.calibrate import Grid, calibrate
-from modelreg_verifier.calibrate_node import node_in
-from modelreg_verifier.calibrate_worker import pack, read_message, unpack, write_message
-from modelreg_verifier.cuts import Limits, choose_cuts
-from modelreg_verifier.judge import judge
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Settings, runtime_info
-from modelreg_verifier.verdict import Ruling
+from modelreg_verifier.audit.judge import judge
+from modelreg_verifier.audit.verdict import Ruling
+from modelreg_verifier.trace.calibrate import Grid, calibrate
+from modelreg_verifier.trace.calibrate_node import node_in
+from modelreg_verifier.trace.calibrate_worker import pack, read_message, unpack, write_message
+from modelreg_verifier.trace.cuts import Limits, choose_cuts
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Settings, runtime_info
 from tests.verifier import graphs
 from tests.verifier.auditing import World
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from modelreg.errors import InputError
-from modelreg_verifier.cuts import Limits, choose_cuts
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Session, Settings, with_outputs
-from modelreg_verifier.samples import sample_inputs
+from modelreg_verifier.trace.cuts import Limits, choose_cuts
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Session, Settings, with_outputs
+from modelreg_verifier.trace.samples import sample_inputs
 from tests.verifier import graphs
 
 

@@ -13,16 +13,16 @@ from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import NumericClass
-from modelreg_verifier.claim_values import claim_values
-from modelreg_verifier.cuts import Limits, choose_cuts
-from modelreg_verifier.dispute import Settled, claim_envelope, settle
-from modelreg_verifier.program import Program
+from modelreg_verifier.audit.dispute import Settled, claim_envelope, settle
 from modelreg_verifier.receipts.claim import sign_claim
+from modelreg_verifier.receipts.claim_values import claim_values
 from modelreg_verifier.referee.evaluate import Dialect, constant_of, evaluate
 from modelreg_verifier.referee.expected import Exact, U
-from modelreg_verifier.runtime import Session, Settings, with_outputs
-from modelreg_verifier.segments import segments
-from modelreg_verifier.serving.datatypes import to_array
+from modelreg_verifier.trace.cuts import Limits, choose_cuts
+from modelreg_verifier.trace.datatypes import to_array
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Session, Settings, with_outputs
+from modelreg_verifier.trace.segments import segments
 from tests.verifier import graphs
 from tests.verifier.auditing import DOMAIN, NODE, World, array_of, tensors
 

@@ -14,14 +14,14 @@ from benchmarks.audit_models import MODELS, read
 from onnx import numpy_helper
 
 from modelreg.format.trace_plan import FixedInput
-from modelreg_verifier.cuts import choose_cuts
-from modelreg_verifier.dispute import Settled, settle
-from modelreg_verifier.distance import batch_of, compare
-from modelreg_verifier.judge import judge
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Session, Settings, with_outputs
-from modelreg_verifier.segments import Replay
-from modelreg_verifier.verdict import Ruling
+from modelreg_verifier.audit.dispute import Settled, settle
+from modelreg_verifier.audit.judge import judge
+from modelreg_verifier.audit.verdict import Ruling
+from modelreg_verifier.trace.cuts import choose_cuts
+from modelreg_verifier.trace.distance import batch_of, compare
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Session, Settings, with_outputs
+from modelreg_verifier.trace.segments import Replay
 from tests.verifier.auditing import World, tensors
 from tests.verifier.test_dispute import CHEATS, claim_of, settled, zeros
 

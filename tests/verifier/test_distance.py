@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg_verifier.distance import Outcome, batch_of, compare
+from modelreg_verifier.trace.distance import Outcome, batch_of, compare
 from tests.reference import audit as reference
 
 A = np.array([[3.0, 4.0], [0.0, 1.0]], np.float32)

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from modelreg.errors import FormatError
-from modelreg_verifier.evidence import Evidence, read_evidence, write_evidence
+from modelreg_verifier.audit.evidence import Evidence, read_evidence, write_evidence
 from modelreg_verifier.receipts.claim import sign_claim, write_claim
 from modelreg_verifier.receipts.opening import write_opening
 from tests.reference.dagcbor import reference_encode
@@ -61,8 +61,8 @@ def test_refused(evidence, change):
 def test_a_size_over_the_limit_is_refused_before_it_is_read(evidence, monkeypatch):
     opening, claim = parts(evidence)
     for most in (len(opening) - 1, len(claim) - 1):
-        monkeypatch.setattr("modelreg_verifier.evidence._PART_BYTES_MAX", most)
+        monkeypatch.setattr("modelreg_verifier.audit.evidence._PART_BYTES_MAX", most)
         with pytest.raises(FormatError):
             read_evidence(io.BytesIO(framed(len(opening), len(claim), opening + claim)))
-    monkeypatch.setattr("modelreg_verifier.evidence._PART_BYTES_MAX", max(len(opening), len(claim)))
+    monkeypatch.setattr("modelreg_verifier.audit.evidence._PART_BYTES_MAX", max(len(opening), len(claim)))
     assert read_evidence(io.BytesIO(framed(len(opening), len(claim), opening + claim))) == evidence

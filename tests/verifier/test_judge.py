@@ -10,12 +10,12 @@ from modelreg.format.commitments import Tensor
 from modelreg.format.names import ReleaseId
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import FixedInput, TracePlan
-from modelreg_verifier.bench import Bench, bench_of, settings_like
-from modelreg_verifier.distance import Outcome
-from modelreg_verifier.judge import judge
-from modelreg_verifier.judge_segments import DISPUTE_ABOVE, FLOOR, PASS_UP_TO, envelope_of
+from modelreg_verifier.audit.judge import judge
+from modelreg_verifier.audit.judge_segments import DISPUTE_ABOVE, FLOOR, PASS_UP_TO, envelope_of
+from modelreg_verifier.audit.verdict import Reason, Ruling
 from modelreg_verifier.receipts.opening import SetOpening
-from modelreg_verifier.verdict import Reason, Ruling
+from modelreg_verifier.trace.bench import Bench, bench_of, settings_like
+from modelreg_verifier.trace.distance import Outcome
 from tests.verifier import graphs
 from tests.verifier.auditing import DOMAIN, World, array_of, early, other_runtime
 
@@ -27,8 +27,8 @@ def world():
 
 @pytest.fixture(scope="module")
 def bert():
-    from modelreg_verifier.cuts import Limits, choose_cuts
-    from modelreg_verifier.program import Program
+    from modelreg_verifier.trace.cuts import Limits, choose_cuts
+    from modelreg_verifier.trace.program import Program
 
     model = graphs.bert()
     cuts = choose_cuts(Program.of(model), graphs.sentences(), Limits(cuts=4))
@@ -69,7 +69,7 @@ def test_an_honest_transformer_on_another_optimization_passes(bert):
 
 def bench_like(world, plan, optimization):
     """Another session, under the name of the runtime that the calibration has."""
-    from modelreg_verifier.runtime import Settings
+    from modelreg_verifier.trace.runtime import Settings
 
     made = bench_of(world.model, plan, Settings(optimization))
     return Bench(made.program, made.replay, world.runtime)

@@ -3,10 +3,10 @@
 import pytest
 
 from modelreg.errors import NotFoundError, UnreachableError
-from modelreg_verifier.auditor import Auditor, shown_by
-from modelreg_verifier.node_client import KeepingError, Patience
-from modelreg_verifier.sampling import sample
-from modelreg_verifier.verdict import Ruling
+from modelreg_verifier.audit.auditor import Auditor, shown_by
+from modelreg_verifier.audit.node_client import KeepingError, Patience
+from modelreg_verifier.audit.sampling import sample
+from modelreg_verifier.audit.verdict import Ruling
 from tests.verifier.test_auditor import DOMAIN, batch_of_three  # noqa: F401
 
 

@@ -8,10 +8,10 @@ from onnx import TensorProto
 from modelreg.errors import FormatError, InputError, VerificationError
 from modelreg.format.names import ReleaseId
 from modelreg.format.trace_plan import FixedInput, NumericClass, TracePlan
-from modelreg_verifier.plans import PlanTable
-from modelreg_verifier.serving.datatypes import to_array
 from modelreg_verifier.serving.engine import Engine, ExternalValue, Stop
-from modelreg_verifier.whole_model import whole_model
+from modelreg_verifier.serving.whole_model import whole_model
+from modelreg_verifier.trace.datatypes import to_array
+from modelreg_verifier.trace.plans import PlanTable
 from tests.serving import graphs
 
 RELEASE, OTHER = ReleaseId(b"\x01" * 32), ReleaseId(b"\x02" * 32)

@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.trace_plan import FixedInput
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Session, Settings
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Session, Settings
 from tests.reference import trace as reference
 from tests.verifier import graphs
 

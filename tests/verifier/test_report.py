@@ -10,11 +10,11 @@ import pytest
 
 from modelreg.errors import InputError
 from modelreg.format.batch import Batch
-from modelreg_verifier.distance import Outcome
-from modelreg_verifier.report import Judged, Report
-from modelreg_verifier.report_page import page
-from modelreg_verifier.runtime import Settings, runtime_info
-from modelreg_verifier.verdict import Reason, Ruling, SegmentResult, Verdict
+from modelreg_verifier.audit.report import Judged, Report
+from modelreg_verifier.audit.report_page import page
+from modelreg_verifier.audit.verdict import Reason, Ruling, SegmentResult, Verdict
+from modelreg_verifier.trace.distance import Outcome
+from modelreg_verifier.trace.runtime import Settings, runtime_info
 
 BATCH = Batch(b"\x01" * 20, 7, 100, 50, b"\x02" * 32)
 EVIL = "</td></svg><script>alert(1)</script><img src=x onerror='a'>\"&'\u202e\x00\ud800"
@@ -133,7 +133,7 @@ def test_an_audit_without_numbers_has_no_plot():
 
 
 def test_a_long_audit_lists_what_did_not_pass_first(monkeypatch):
-    monkeypatch.setattr("modelreg_verifier.report_page._ROWS_MAX", 1)
+    monkeypatch.setattr("modelreg_verifier.audit.report_page._ROWS_MAX", 1)
     text = Reader(page(report(PASSED, PASSED, WITHHELD))).text
     assert "1 of 3" in text and "0x" + "02" * 32 in text and "0x" + "00" * 32 not in text
 

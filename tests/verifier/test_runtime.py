@@ -7,7 +7,7 @@ import pytest
 from modelreg.errors import InputError
 from modelreg.format.runtime_info import OPTIMIZATIONS, RuntimeInfo
 from modelreg.format.trace_plan import NumericClass
-from modelreg_verifier.runtime import Session, Settings, runtime_info, with_outputs
+from modelreg_verifier.trace.runtime import Session, Settings, runtime_info, with_outputs
 from tests.verifier import graphs
 
 X = {"x": np.array([[1.0, -2.0]], np.float32)}

@@ -9,8 +9,8 @@ import pytest
 from modelreg.errors import FormatError, InputError
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Receipt
-from modelreg_verifier.detection import detection, false_receipts, needed_draws
-from modelreg_verifier.sampling import sample, seed_of, stratum_of
+from modelreg_verifier.audit.detection import detection, false_receipts, needed_draws
+from modelreg_verifier.audit.sampling import sample, seed_of, stratum_of
 from tests.reference import audit as reference
 
 SEED = b"\x07" * 32

@@ -5,11 +5,11 @@ import pytest
 from onnx import numpy_helper
 
 from modelreg.errors import InputError, VerificationError
-from modelreg_verifier.cuts import Limits, choose_cuts
-from modelreg_verifier.distance import Outcome, batch_of, compare
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Session, Settings, with_outputs
-from modelreg_verifier.segments import Replay, segments
+from modelreg_verifier.trace.cuts import Limits, choose_cuts
+from modelreg_verifier.trace.distance import Outcome, batch_of, compare
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Session, Settings, with_outputs
+from modelreg_verifier.trace.segments import Replay, segments
 from tests.verifier import graphs
 
 CUTS = [["kept"], ["kept", "next"]]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from modelreg.format.names import ReleaseId
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.claim_values import claim_values
-from modelreg_verifier.program import Program
 from modelreg_verifier.receipts.assembly import Parts, Remake, assemble
 from modelreg_verifier.receipts.claim import Claim, sign_claim
+from modelreg_verifier.receipts.claim_values import claim_values
 from modelreg_verifier.receipts.records import Records
-from modelreg_verifier.segments import segments
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.segments import segments
 
 __all__ = ["Claims", "Programs"]
 

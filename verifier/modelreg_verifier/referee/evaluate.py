@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelreg_verifier.operators import STANDARD_DOMAINS
 from modelreg_verifier.referee.expected import Array, Call, Exact, Expected, Rounded, UndecidableError
 from modelreg_verifier.referee.table import OPERATORS
+from modelreg_verifier.trace.operators import STANDARD_DOMAINS
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto, TensorProto

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelreg_verifier.operators import STANDARD_DOMAINS
 from modelreg_verifier.referee.expected import Array
+from modelreg_verifier.trace.operators import STANDARD_DOMAINS
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from modelreg_verifier.operators import STANDARD_DOMAINS
 from modelreg_verifier.referee.compare import Finding, compare
 from modelreg_verifier.referee.evaluate import CONSTANT, Dialect, constant_of, evaluate, is_standard
 from modelreg_verifier.referee.expected import Array, Exact, UndecidableError
+from modelreg_verifier.trace.operators import STANDARD_DOMAINS
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -15,8 +15,8 @@ import onnxruntime as ort
 from modelreg.errors import FormatError, InputError, ModelregError, UnreachableError
 from modelreg.format import onnx as onnx_format
 from modelreg.format.commitments import Tensor
-from modelreg_verifier.runtime import Settings, runtime_info
-from modelreg_verifier.serving.datatypes import RUNTIME_TYPES, from_array, to_array
+from modelreg_verifier.trace.datatypes import RUNTIME_TYPES, from_array, to_array
+from modelreg_verifier.trace.runtime import Settings, runtime_info
 
 __all__ = ["Computed", "Engine", "ExternalValue", "ModelFailedError", "Port", "Stop", "limit_memory"]
 

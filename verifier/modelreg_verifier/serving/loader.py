@@ -13,13 +13,13 @@ from modelreg.errors import InputError, ModelregError, NotPermittedError
 from modelreg.format.names import ReleaseId
 from modelreg.home import Home
 from modelreg.ledger.view import View
-from modelreg_verifier.duty import Duty
-from modelreg_verifier.plans import PlanTable
 from modelreg_verifier.serving.copies import Source, VerifiedCopy, resolve, verified_copy
 from modelreg_verifier.serving.engine import Engine
 from modelreg_verifier.serving.models import Served, ServedModels
 from modelreg_verifier.serving.target import Target
-from modelreg_verifier.whole_model import whole_model
+from modelreg_verifier.serving.whole_model import whole_model
+from modelreg_verifier.terms.duty import Duty
+from modelreg_verifier.trace.plans import PlanTable
 
 if TYPE_CHECKING:
     from modelreg.format.trace_plan import TracePlan

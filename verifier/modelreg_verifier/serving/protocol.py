@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from modelreg.errors import FormatError
 from modelreg.format.commitments import DATATYPES, Tensor
 from modelreg.format.json_depth import require_shallow
-from modelreg_verifier.serving.datatypes import from_json, to_json
+from modelreg_verifier.trace.datatypes import from_json, to_json
 
 __all__ = ["JSON_BYTES_MAX", "Answer", "InferRequest", "Scalar", "Wanted", "parse_request"]
 

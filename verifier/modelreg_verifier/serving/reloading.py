@@ -9,12 +9,12 @@ from functools import lru_cache
 from modelreg.format.names import AtRelease, ReleaseId
 from modelreg.format.trace_plan import TracePlan
 from modelreg.home import Home
-from modelreg_verifier.plans import PlanTable
 from modelreg_verifier.serving.copies import resolve, verified_copy
 from modelreg_verifier.serving.engine import Engine
 from modelreg_verifier.serving.loader import Loading
 from modelreg_verifier.serving.target import Target
-from modelreg_verifier.whole_model import whole_model
+from modelreg_verifier.serving.whole_model import whole_model
+from modelreg_verifier.trace.plans import PlanTable
 
 __all__ = ["Engines", "released_engines"]
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from modelreg_verifier.distance import Outcome
+from modelreg_verifier.trace.distance import Outcome
 
 __all__ = ["Reason", "Ruling", "SegmentResult", "StopError", "Verdict"]
 

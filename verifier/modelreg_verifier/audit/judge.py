@@ -14,10 +14,9 @@ from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.bench import Bench
-from modelreg_verifier.duty import Duty
-from modelreg_verifier.judge_segments import envelope_of, rule
-from modelreg_verifier.judge_tensors import Opened, opened_of
+from modelreg_verifier.audit.judge_segments import envelope_of, rule
+from modelreg_verifier.audit.judge_tensors import Opened, opened_of
+from modelreg_verifier.audit.verdict import Reason, Ruling, StopError, Verdict
 from modelreg_verifier.receipts.opening import Opening
 from modelreg_verifier.receipts.opening_check import (
     check_commitments,
@@ -25,7 +24,8 @@ from modelreg_verifier.receipts.opening_check import (
     check_runtime,
     missing_parts,
 )
-from modelreg_verifier.verdict import Reason, Ruling, StopError, Verdict
+from modelreg_verifier.terms.duty import Duty
+from modelreg_verifier.trace.bench import Bench
 
 __all__ = ["Prepare", "Ready", "Subject", "judge", "ready"]
 

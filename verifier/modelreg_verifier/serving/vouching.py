@@ -8,10 +8,10 @@ from modelreg.errors import NotFoundError
 from modelreg.home import Home
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.ledger.view import View
-from modelreg_verifier.duty import Duty
-from modelreg_verifier.rules import Rules, attachments
 from modelreg_verifier.serving.copies import Source
 from modelreg_verifier.serving.loader import Vouched
+from modelreg_verifier.terms.duty import Duty
+from modelreg_verifier.terms.rules import Rules, attachments
 
 __all__ = ["vouching"]
 

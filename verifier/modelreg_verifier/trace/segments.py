@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from modelreg.errors import VerificationError
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Arrays, MakeRuns, Runs, Session, Settings
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Arrays, MakeRuns, Runs, Session, Settings
 
 if TYPE_CHECKING:
     from onnx import ModelProto

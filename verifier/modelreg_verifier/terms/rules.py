@@ -12,8 +12,8 @@ from modelreg.ledger.receipt_log_policy import Policy
 from modelreg.ledger.receipt_log_records import AnchoredBatch
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.store.base import BlockSource
-from modelreg_verifier.attached import Attached, attached_to, block_of
-from modelreg_verifier.duty import Duty
+from modelreg_verifier.terms.attached import Attached, attached_to, block_of
+from modelreg_verifier.terms.duty import Duty
 
 __all__ = ["Rules", "attachments", "require_jurisdiction"]
 

@@ -18,12 +18,12 @@ from modelreg.format.calibration import Calibration, Distance, Row
 from modelreg.format.names import ReleaseId
 from modelreg.format.runtime_info import OPTIMIZATIONS, RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.calibrate_node import Node, node_in
-from modelreg_verifier.distance import Outcome, batch_of, compare
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Arrays, Settings, runtime_info, with_outputs
-from modelreg_verifier.samples import FREE_DIM, sample_inputs
-from modelreg_verifier.segments import Replay
+from modelreg_verifier.trace.calibrate_node import Node, node_in
+from modelreg_verifier.trace.distance import Outcome, batch_of, compare
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Arrays, Settings, runtime_info, with_outputs
+from modelreg_verifier.trace.samples import FREE_DIM, sample_inputs
+from modelreg_verifier.trace.segments import Replay
 
 if TYPE_CHECKING:
     from onnx import ModelProto

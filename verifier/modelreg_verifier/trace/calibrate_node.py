@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from modelreg.errors import FormatError, InputError
-from modelreg_verifier import calibrate_worker
-from modelreg_verifier.runtime import Arrays, Settings
-from modelreg_verifier.worker_process import WorkerProcess
+from modelreg_verifier.trace import calibrate_worker
+from modelreg_verifier.trace.runtime import Arrays, Settings
+from modelreg_verifier.trace.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -10,16 +10,16 @@ from modelreg.format.batch import Batch, BatchTree
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SIGNED_BYTES, Domain, SignedReceipt
 from modelreg.ledger.header import Header
-from modelreg_verifier.dispute import Settled, settle, without_dispute
-from modelreg_verifier.evidence import Evidence
-from modelreg_verifier.judge import Subject, judge
-from modelreg_verifier.node_client import KeepingError
+from modelreg_verifier.audit.dispute import Settled, settle, without_dispute
+from modelreg_verifier.audit.evidence import Evidence
+from modelreg_verifier.audit.judge import Subject, judge
+from modelreg_verifier.audit.node_client import KeepingError
+from modelreg_verifier.audit.report import Judged, Report
+from modelreg_verifier.audit.sampling import Sample, stratum_of
+from modelreg_verifier.audit.verdict import Reason, Ruling, Verdict
 from modelreg_verifier.receipts.claim import Claim
 from modelreg_verifier.receipts.opening import Opening
-from modelreg_verifier.report import Judged, Report
-from modelreg_verifier.runtime import Settings, runtime_info
-from modelreg_verifier.sampling import Sample, stratum_of
-from modelreg_verifier.verdict import Reason, Ruling, Verdict
+from modelreg_verifier.trace.runtime import Settings, runtime_info
 
 __all__ = ["Auditor", "Shown", "block_after", "shown_by"]
 

@@ -8,7 +8,7 @@ from typing import IO, BinaryIO, cast
 from weakref import finalize
 
 from modelreg.errors import FormatError, InputError, UnreachableError
-from modelreg_verifier import calibrate_worker
+from modelreg_verifier.trace import calibrate_worker
 
 __all__ = ["WorkerProcess"]
 

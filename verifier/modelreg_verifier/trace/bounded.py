@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from modelreg.errors import FormatError, InputError, ModelregError
-from modelreg_verifier import bounded_worker
-from modelreg_verifier.bounded_worker import HEAD, pack_tensors, unpack_tensors
-from modelreg_verifier.runtime import Arrays, Settings
-from modelreg_verifier.worker_process import WorkerProcess
+from modelreg_verifier.trace import bounded_worker
+from modelreg_verifier.trace.bounded_worker import HEAD, pack_tensors, unpack_tensors
+from modelreg_verifier.trace.runtime import Arrays, Settings
+from modelreg_verifier.trace.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from modelreg_verifier.operators import CHOOSING, EXACT, STANDARD_DOMAINS
-from modelreg_verifier.program import Program
-from modelreg_verifier.segments import Segment
+from modelreg_verifier.trace.operators import CHOOSING, EXACT, STANDARD_DOMAINS
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.segments import Segment
 
 if TYPE_CHECKING:
     from onnx import NodeProto

@@ -6,12 +6,12 @@ import numpy as np
 
 from modelreg.errors import FormatError
 from modelreg.format.commitments import Tensor
-from modelreg_verifier.elements import ONNX_TYPES
-from modelreg_verifier.program import Program
 from modelreg_verifier.referee.recompute import made_by
-from modelreg_verifier.runtime import Session, Settings, with_outputs
-from modelreg_verifier.segments import Segment, segment_model
-from modelreg_verifier.serving.datatypes import from_array, to_array
+from modelreg_verifier.trace.datatypes import from_array, to_array
+from modelreg_verifier.trace.elements import ONNX_TYPES
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Session, Settings, with_outputs
+from modelreg_verifier.trace.segments import Segment, segment_model
 
 __all__ = ["claim_values"]
 

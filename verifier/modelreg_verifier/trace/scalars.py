@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelreg_verifier.operators import STANDARD_DOMAINS
+from modelreg_verifier.trace.operators import STANDARD_DOMAINS
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.format.commitments import Tensor
-from modelreg_verifier.calibrate_worker import pack, read_message, unpack, write_message
-from modelreg_verifier.runtime import Arrays, Session, Settings
-from modelreg_verifier.serving.datatypes import from_array, to_array
+from modelreg_verifier.trace.calibrate_worker import pack, read_message, unpack, write_message
+from modelreg_verifier.trace.datatypes import from_array, to_array
+from modelreg_verifier.trace.runtime import Arrays, Session, Settings
 
 __all__ = ["HEAD", "pack_tensors", "unpack_tensors"]
 

@@ -7,7 +7,7 @@ from typing import Self
 from modelreg.format.calibration import Calibration
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.attached import Attached
+from modelreg_verifier.terms.attached import Attached
 
 __all__ = ["Duty"]
 

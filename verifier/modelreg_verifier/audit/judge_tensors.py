@@ -11,12 +11,12 @@ from modelreg.errors import FormatError
 from modelreg.format.commitments import Tensor
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.elements import ONNX_TYPES
-from modelreg_verifier.program import Program
+from modelreg_verifier.audit.verdict import Reason, Ruling, StopError
 from modelreg_verifier.receipts.opening import Opening
-from modelreg_verifier.runtime import Arrays
-from modelreg_verifier.serving.datatypes import strings, to_array
-from modelreg_verifier.verdict import Reason, Ruling, StopError
+from modelreg_verifier.trace.datatypes import strings, to_array
+from modelreg_verifier.trace.elements import ONNX_TYPES
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Arrays
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto

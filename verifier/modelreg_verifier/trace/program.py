@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.trace_plan import MAX_CUT_TENSORS, FixedInput
-from modelreg_verifier.elements import ONNX_TYPES
-from modelreg_verifier.operators import QUANTIZERS, STANDARD_DOMAINS
-from modelreg_verifier.scalars import Scalars
+from modelreg_verifier.trace.elements import ONNX_TYPES
+from modelreg_verifier.trace.operators import QUANTIZERS, STANDARD_DOMAINS
+from modelreg_verifier.trace.scalars import Scalars
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto

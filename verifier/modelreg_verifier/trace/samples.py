@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from modelreg.errors import InputError
 from modelreg.format.trace_plan import FixedInput
-from modelreg_verifier.elements import ONNX_TYPES
-from modelreg_verifier.program import Program
+from modelreg_verifier.trace.elements import ONNX_TYPES
+from modelreg_verifier.trace.program import Program
 
 if TYPE_CHECKING:
     from onnx import ModelProto, ValueInfoProto

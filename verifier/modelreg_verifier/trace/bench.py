@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import MakeRuns, Session, Settings, runtime_info
-from modelreg_verifier.segments import Replay
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import MakeRuns, Session, Settings, runtime_info
+from modelreg_verifier.trace.segments import Replay
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format.calibration import Calibration
 from modelreg.format.trace_plan import NumericClass
-from modelreg_verifier.distance import Comparison, Outcome, batch_of, compare
-from modelreg_verifier.judge import Ready, Subject, ready
-from modelreg_verifier.judge_segments import FLOOR, PASS_UP_TO, Steadiness
+from modelreg_verifier.audit.judge import Ready, Subject, ready
+from modelreg_verifier.audit.judge_segments import FLOOR, PASS_UP_TO, Steadiness
+from modelreg_verifier.audit.verdict import Ruling, SegmentResult, StopError, Verdict
 from modelreg_verifier.receipts.claim import Claim
 from modelreg_verifier.receipts.opening import Opening
 from modelreg_verifier.referee.poles import near_pole
 from modelreg_verifier.referee.recompute import OperatorFinding, made_by, recompute
-from modelreg_verifier.segments import Segment
-from modelreg_verifier.serving.datatypes import to_array
-from modelreg_verifier.verdict import Ruling, SegmentResult, StopError, Verdict
+from modelreg_verifier.trace.datatypes import to_array
+from modelreg_verifier.trace.distance import Comparison, Outcome, batch_of, compare
+from modelreg_verifier.trace.segments import Segment
 
 __all__ = ["Settled", "Settlement", "claim_envelope", "settle", "without_dispute"]
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from modelreg.errors import ModelregError, UnreachableError
 from modelreg.format.calibration import Calibration
-from modelreg_verifier.bench import Bench
-from modelreg_verifier.distance import Outcome, batch_of, compare, is_float
-from modelreg_verifier.exactness import is_exact, is_unsteady
-from modelreg_verifier.judge_tensors import Opened
-from modelreg_verifier.verdict import Reason, Ruling, SegmentResult, Verdict
+from modelreg_verifier.audit.judge_tensors import Opened
+from modelreg_verifier.audit.verdict import Reason, Ruling, SegmentResult, Verdict
+from modelreg_verifier.trace.bench import Bench
+from modelreg_verifier.trace.distance import Outcome, batch_of, compare, is_float
+from modelreg_verifier.trace.exactness import is_exact, is_unsteady
 
 __all__ = ["DISPUTE_ABOVE", "FLOOR", "PASS_UP_TO", "Steadiness", "envelope_of", "rule"]
 

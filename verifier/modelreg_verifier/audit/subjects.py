@@ -15,16 +15,16 @@ from modelreg.format.trace_plan import TracePlan
 from modelreg.home import Home
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.ledger.view import View
-from modelreg_verifier.bench import Bench, bench_of, settings_like
-from modelreg_verifier.bounded import BoundedSessions
-from modelreg_verifier.duty import Duty
-from modelreg_verifier.judge import Subject
+from modelreg_verifier.audit.judge import Subject
 from modelreg_verifier.release import read_release
-from modelreg_verifier.rules import Rules
-from modelreg_verifier.runtime import Settings
 from modelreg_verifier.serving.copies import Source, resolve, verified_copy
 from modelreg_verifier.serving.target import Target
-from modelreg_verifier.whole_model import whole_model
+from modelreg_verifier.serving.whole_model import whole_model
+from modelreg_verifier.terms.duty import Duty
+from modelreg_verifier.terms.rules import Rules
+from modelreg_verifier.trace.bench import Bench, bench_of, settings_like
+from modelreg_verifier.trace.bounded import BoundedSessions
+from modelreg_verifier.trace.runtime import Settings
 
 __all__ = ["Trusted", "subjects"]
 

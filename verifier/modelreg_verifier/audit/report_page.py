@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from html import escape
 from itertools import chain
 
-from modelreg_verifier.judge_segments import DISPUTE_ABOVE, PASS_UP_TO
-from modelreg_verifier.report import Judged, Report
-from modelreg_verifier.verdict import Ruling, SegmentResult, Verdict
+from modelreg_verifier.audit.judge_segments import DISPUTE_ABOVE, PASS_UP_TO
+from modelreg_verifier.audit.report import Judged, Report
+from modelreg_verifier.audit.verdict import Ruling, SegmentResult, Verdict
 
 __all__ = ["page"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from modelreg.errors import InputError, VerificationError
 from modelreg.format.names import ReleaseId
 from modelreg.format.trace_plan import NumericClass, TracePlan
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import with_outputs
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import with_outputs
 
 if TYPE_CHECKING:
     from onnx import ModelProto

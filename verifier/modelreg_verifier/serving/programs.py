@@ -9,10 +9,10 @@ from modelreg.format.names import AtRelease, ReleaseId
 from modelreg.format.trace_plan import TracePlan
 from modelreg.home import Home
 from modelreg.ledger.view import View
-from modelreg_verifier.program import Program
 from modelreg_verifier.serving.copies import resolve, verified_copy
 from modelreg_verifier.serving.target import Target
-from modelreg_verifier.whole_model import whole_model
+from modelreg_verifier.serving.whole_model import whole_model
+from modelreg_verifier.trace.program import Program
 
 __all__ = ["released_programs"]
 

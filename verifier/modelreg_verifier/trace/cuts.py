@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.format.trace_plan import MAX_CUT_TENSORS, MAX_CUTS
-from modelreg_verifier.operators import FLAT, HEAVY, MIXES, MOVES, NORMS
-from modelreg_verifier.program import Program
-from modelreg_verifier.runtime import Arrays, Session, Settings, with_outputs
+from modelreg_verifier.trace.operators import FLAT, HEAVY, MIXES, MOVES, NORMS
+from modelreg_verifier.trace.program import Program
+from modelreg_verifier.trace.runtime import Arrays, Session, Settings, with_outputs
 
 __all__ = ["Limits", "choose_cuts"]
 

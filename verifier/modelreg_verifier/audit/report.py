@@ -11,8 +11,8 @@ from modelreg.errors import InputError
 from modelreg.format.batch import Batch
 from modelreg.format.digest import DIGEST_BYTES, HashAlgorithm
 from modelreg.format.runtime_info import RuntimeInfo
-from modelreg_verifier.detection import detection
-from modelreg_verifier.verdict import Ruling, SegmentResult, Verdict
+from modelreg_verifier.audit.detection import detection
+from modelreg_verifier.audit.verdict import Ruling, SegmentResult, Verdict
 
 __all__ = ["Judged", "Report"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg_verifier.runtime import Arrays
+from modelreg_verifier.trace.runtime import Arrays
 
 __all__ = ["Comparison", "Outcome", "batch_of", "compare", "is_float"]
 

@@ -1,0 +1,1 @@
+"""Finding out whether a node ran what its receipts say."""

@@ -1,0 +1,1 @@
+"""Whose word counts under a policy, and what nodes owe."""
