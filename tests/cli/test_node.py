@@ -249,7 +249,7 @@ def test_a_new_journal_goes_on_behind_what_the_ledger_has(node):
     done(node, "anchor")
     shutil.rmtree(path.parent)
     session = Session(node, Output(json_mode=True, quiet=True))
-    with closing(open_receipts(session, None, (), None, PlanTable())) as service:
+    with closing(open_receipts(session, None, (), None, PlanTable(), None)) as service:
         assert service.journal.epoch == ahead + 1
 
 
