@@ -44,8 +44,7 @@ def sign_receipts(home, count=RECEIPTS, **changes):
         **changes,
     }
     journal = Journal(path, Signer(bytes(account.key)), receipt_domain(config.chain.chain_id))
-    futures = [journal.submit(replace(draft(number), **commitments)) for number in range(count)]
-    signed = [future.result() for future in futures]
+    signed = [journal.append(replace(draft(number), **commitments)) for number in range(count)]
     journal.close()
     return signed
 

@@ -45,8 +45,8 @@ def sign(home, count, clock=time.time):
     path.parent.mkdir(exist_ok=True)
     domain = receipt_domain(config.chain.chain_id)
     journal = Journal(path, Signer(bytes(account.key)), domain, clock=clock)
-    for future in [journal.submit(draft(number)) for number in range(count)]:
-        future.result()
+    for number in range(count):
+        journal.append(draft(number))
     journal.close()
     return path, journal.epoch
 

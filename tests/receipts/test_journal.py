@@ -1,6 +1,5 @@
 """The journal: order, durability, locks, retention."""
 
-import asyncio
 import os
 import shutil
 import sqlite3
@@ -81,7 +80,7 @@ def test_receipts_are_chained_and_signed(tmp_path, path, records):
 
 def test_many_threads_get_one_sequence(tmp_path, path, records):
     with journal(tmp_path) as opened, ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda number: opened.submit(draft(number)).result(30), range(400)))
+        made = list(pool.map(lambda number: opened.append(draft(number)), range(400)))
         page = records(path).page(opened.epoch, 0, 1000)
     assert sorted(signed.receipt.seq for signed in made) == list(range(400))
     assert {signed.receipt.request_id for signed in made} == {n.to_bytes(32, "big") for n in range(400)}
@@ -202,7 +201,7 @@ def test_a_journal_that_was_closed_can_be_opened(tmp_path):
     with journal(tmp_path) as opened:
         pass
     with pytest.raises(UnreachableError, match="closed"):
-        opened.submit(draft())
+        opened.append(draft())
     with journal(tmp_path):
         pass
 
@@ -248,7 +247,7 @@ def test_full_disk_signs_nothing_twice(tmp_path, path, records):
         failed = 0
         for number in range(200):
             try:
-                opened.submit(draft(1000 + number)).result(30)
+                opened.append(draft(1000 + number))
             except ModelregError as error:
                 assert isinstance(error, UnreachableError)
                 assert "space" in str(error)
@@ -268,7 +267,7 @@ def test_tensors_that_cannot_be_written(tmp_path, path, records, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(os, "writev", full)
             with pytest.raises(UnreachableError, match="No space left"):
-                opened.submit(draft(9)).result(30)
+                opened.append(draft(9))
         made = appended(opened, 2, size=100)
         found = records(path)
         check_chain(found.page(opened.epoch, 0, 10))
@@ -297,7 +296,7 @@ def test_a_commit_whose_end_is_not_known(tmp_path, path, records, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(module, "writing", lying)
             with pytest.raises(UnreachableError, match="told so"):
-                opened.submit(draft(8)).result(30)
+                opened.append(draft(8))
         appended(opened, 2)
         page = records(path).page(opened.epoch, 0, 10)
     assert len(page) == 4
@@ -315,34 +314,59 @@ def test_writes_are_partial(tmp_path, path, records, monkeypatch):
         assert bytes(kept.inputs["x"].data) == bytes(inference().inputs["x"].data)
 
 
+def held_up(opened):
+    """Have the next write wait; returns what lets it go on."""
+    real, held = opened._write, threading.Event()
+    opened._write = lambda drafts: (held.wait(30), real(drafts))[1]
+    return held
+
+
+def begun(pool, opened, number):
+    """Another thread's receipt, once it is in the queue or in the making."""
+    before = len(opened._waiting) + opened._turn.locked()
+    future = pool.submit(opened.append, draft(number))
+    while len(opened._waiting) + opened._turn.locked() == before:
+        time.sleep(0.001)
+    return future
+
+
 def test_too_many_wait(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_WAITING_MAX", 4)
-    held = threading.Event()
-    with journal(tmp_path) as opened:
-        real = opened._write
-        opened._write = lambda drafts: (held.wait(30), real(drafts))[1]
-        futures = [opened.submit(draft())]
-        while opened._queue.qsize():
-            pass
-        futures += [opened.submit(draft()) for _ in range(4)]
+    with journal(tmp_path) as opened, ThreadPoolExecutor(5) as pool:
+        held = held_up(opened)
+        futures = [begun(pool, opened, 0)]
+        while opened._waiting:
+            time.sleep(0.001)
+        futures += [begun(pool, opened, number) for number in range(1, 5)]
         with pytest.raises(UnreachableError, match="too many"):
-            opened.submit(draft())
+            opened.append(draft())
         held.set()
         assert [future.result(30).receipt.seq for future in futures] == list(range(5))
 
 
-def test_who_gives_up_takes_no_place(tmp_path):
-    held = threading.Event()
-    with journal(tmp_path) as opened:
-        real = opened._write
-        opened._write = lambda drafts: (held.wait(30), real(drafts))[1]
-        first = opened.submit(draft())
-        while opened._queue.qsize():
-            pass
-        second, third = opened.submit(draft()), opened.submit(draft())
-        assert second.cancel()
+def test_one_signs_for_all_that_wait(tmp_path, path, records):
+    groups = []
+    with journal(tmp_path) as opened, ThreadPoolExecutor(5) as pool:
+        held, real = held_up(opened), opened._write
+        opened._write = lambda drafts: (groups.append(len(drafts)), real(drafts))[1]
+        futures = [begun(pool, opened, 0)]
+        while opened._waiting:
+            time.sleep(0.001)
+        futures += [begun(pool, opened, number) for number in range(1, 5)]
         held.set()
-        assert [first.result(30).receipt.seq, third.result(30).receipt.seq] == [0, 1]
+        assert [future.result(30).receipt.seq for future in futures] == list(range(5))
+        check_chain(records(path).page(opened.epoch, 0, 10))
+    assert groups == [1, 4]
+
+
+def test_what_waits_when_the_journal_closes_is_signed(tmp_path, path, records):
+    with ThreadPoolExecutor(3) as pool:
+        with journal(tmp_path) as opened:
+            held = held_up(opened)
+            futures = [begun(pool, opened, number) for number in range(2)]
+            held.set()
+        assert sorted(future.result(30).receipt.seq for future in futures) == [0, 1]
+    assert len(records(path).page(opened.epoch, 0, 10)) == 2
 
 
 # Batches.
@@ -560,20 +584,3 @@ def test_blocks_are_written_once(tmp_path, path, records):
         assert found.block(PLAN.plan_id) == bytes(PLAN)
         with pytest.raises(NotFoundError):
             found.block(bytes(32))
-
-
-def test_asyncio_may_cancel(tmp_path, path, records):
-    """A client that goes away does not break the chain."""
-
-    async def run(opened):
-        tasks = [
-            asyncio.ensure_future(asyncio.wrap_future(opened.submit(draft(number)))) for number in range(50)
-        ]
-        for task in tasks[::2]:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    with journal(tmp_path) as opened:
-        asyncio.run(run(opened))
-        appended(opened, 1)
-        check_chain(records(path).page(opened.epoch, 0, 100))

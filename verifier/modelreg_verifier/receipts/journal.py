@@ -4,13 +4,13 @@ Specified in docs/spec/openings.md, section 5.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, Full, Queue
-from threading import Thread
+from threading import Lock
 
 from modelreg.errors import ConflictError, UnreachableError
 from modelreg.format.names import ReleaseId
@@ -93,7 +93,8 @@ class Journal:
     ) -> None:
         self.path, self.domain, self.node = path, domain, signer.address
         self._signer, self._clock = signer, clock
-        self._queue: Queue[_Waiting | None] = Queue(_WAITING_MAX)
+        self._waiting: deque[_Waiting] = deque()
+        self._turn = Lock()
         self._blocks: set[bytes] = set()
         self._closed = False
         with ExitStack() as held:
@@ -106,8 +107,6 @@ class Journal:
             held.callback(self._segments.close)
             self._held = held.pop_all()
         self._next: tuple[int, bytes] | None = (0, bytes(32))
-        self._thread = Thread(target=self._work, name="journal", daemon=True)
-        self._thread.start()
 
     def _begin(self, anchored_epoch: int | None) -> int:
         with durably(self._connection, self.path):
@@ -119,23 +118,27 @@ class Journal:
             self._connection.execute("INSERT INTO epoch VALUES (?)", (epoch,))
         return epoch
 
-    def submit(self, draft: Draft) -> "Future[SignedReceipt]":
-        """Have a receipt signed and written; the future has it when both are done, or a ModelregError.
+    def append(self, draft: Draft) -> SignedReceipt:
+        """Sign a receipt and write it.
+
+        Of several threads that come at a time one signs for all: handing over to a thread of the journal's
+        own would take longer than signing does.
 
         Raises:
             FullError: there is no room for what opens it.
-            UnreachableError: the journal is closed, or too many wait.
+            ModelregError: the journal is closed, too many wait, or it could not be written.
         """
         future: Future[SignedReceipt] = Future()
         if self._closed:
             raise UnreachableError("the journal is closed")
+        if len(self._waiting) >= _WAITING_MAX:
+            raise UnreachableError("too many receipts wait", found=_WAITING_MAX)
         self._segments.reserve(draft.size)
-        try:
-            self._queue.put_nowait((draft, future))
-        except Full:
-            self._segments.release(draft.size)
-            raise UnreachableError("too many receipts wait", found=_WAITING_MAX) from None
-        return future
+        self._waiting.append((draft, future))
+        with self._turn:
+            while not future.done():
+                self._sign_waiting()
+        return future.result()
 
     @property
     def room(self) -> tuple[int, int]:
@@ -147,42 +150,27 @@ class Journal:
         self._segments.recount()
 
     def close(self) -> None:
-        """Write what waits, and let others open the journal."""
+        """Let others open the journal; what comes from now on is refused."""
         if not self._closed:
             self._closed = True
-            self._queue.put(None)
-            self._thread.join()
-            self._held.close()
+            with self._turn:
+                while self._waiting:
+                    self._sign_waiting()
+                self._held.close()
 
-    def _work(self) -> None:
-        going = True
-        while going:
-            group, going = self._take()
-            taken = [row for row in group if row[1].set_running_or_notify_cancel()]
-            try:
-                made = self._write([draft for draft, _ in taken])
-            except Exception as error:  # noqa: BLE001  those who wait must hear of whatever it was
-                self._next = None
-                for _, future in taken:
-                    future.set_exception(error)
-            else:
-                for (_, future), signed in zip(taken, made, strict=True):
-                    future.set_result(signed)
-            self._segments.release(sum(draft.size for draft, _ in group))
-
-    def _take(self) -> tuple[list[_Waiting], bool]:
-        """Wait for one, and take who waits besides; whether more will come."""
-        group: list[_Waiting] = []
-        found = self._queue.get()
-        while found is not None:
-            group.append(found)
-            if len(group) == _GROUP_MAX:
-                return group, True
-            try:
-                found = self._queue.get_nowait()
-            except Empty:
-                return group, True
-        return group, False
+    def _sign_waiting(self) -> None:
+        """Sign for the first ones that wait; only whoever has the turn does."""
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _GROUP_MAX))]
+        try:
+            made = self._write([draft for draft, _ in group])
+        except Exception as error:  # noqa: BLE001  those who wait must hear of whatever it was
+            self._next = None
+            for _, future in group:
+                future.set_exception(error)
+        else:
+            for (_, future), signed in zip(group, made, strict=True):
+                future.set_result(signed)
+        self._segments.release(sum(draft.size for draft, _ in group))
 
     def _write(self, drafts: list[Draft]) -> list[SignedReceipt]:
         """One transaction for a group: after it, no kill loses any of them; without it, none was signed."""

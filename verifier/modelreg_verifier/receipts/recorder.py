@@ -62,7 +62,7 @@ class ReceiptRecorder:
         _require_readable(inference)
         try:
             committed, draft = self._draft(inference, request_id, client)
-            signed = self._journal.submit(draft).result()
+            signed = self._journal.append(draft)
         except (FormatError, InputError) as error:
             # Not the client's mistake, as these two would mean to whoever asked.
             raise UnreachableError("no receipt", found=str(error)) from error
