@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from struct import Struct
 
 from modelreg.errors import FormatError, VerificationError
@@ -40,6 +41,9 @@ _STRINGS = "BYTES"
 DATATYPES = frozenset({*_WIDTHS, _STRINGS})
 
 _KIND = "modelreg/values/1"
+_FRAMES = 512
+# In no text, as no UTF-8 has such a byte, and longer than any number.
+_GAP = b"\xff" * DIGEST_BYTES
 _MAX_TENSORS, _MAX_NAME_BYTES, _MAX_DIMS, _DIM_END = 256, 256, 16, 1 << 63
 _MAX_BLOCK = 2 << 20  # of a claim, which has more tensors than a commitment
 MAX_CUTS = (1 << 16) - 1
@@ -123,12 +127,26 @@ def values_of(sets: Sequence[Mapping[str, Tensor]]) -> list[bytes]:
 def _values(tensors: Mapping[str, Tensor], digests: dict[int, bytes], most: int) -> bytes:
     if len(tensors) > most:
         raise FormatError("tensors", expected=f"at most {most}", found=len(tensors))
-    for name in tensors:
-        _check_name(name)
     # Python compares texts by code points, which is the order of their UTF-8.
-    rows = [[name, *_row(tensors[name], digests)] for name in sorted(tensors)]
+    ordered = sorted(tensors.items())
+    first, *rest = _frame(tuple((name, tensor.datatype, tensor.dims) for name, tensor in ordered))
+    parts = [first]
+    for (_, tensor), following in zip(ordered, rest, strict=True):
+        parts += _digest(tensor, digests), following
+    return HashAlgorithm.BLAKE3_256.digest(b"".join(parts)).value
+
+
+@lru_cache(_FRAMES)
+def _frame(layout: tuple[tuple[str, str, tuple[int, ...]], ...]) -> list[bytes]:
+    """The block of tensors with these names, datatypes and dims, in the pieces between their digests.
+
+    A node makes the same block again and again, and only the digests differ.
+    """
+    for name, _, _ in layout:
+        _check_name(name)
+    rows = [[name, datatype, list(dims), _GAP] for name, datatype, dims in layout]
     block = canonical.encode({"kind": _KIND, "tensors": rows}, max_bytes=_MAX_BLOCK)
-    return HashAlgorithm.BLAKE3_256.digest(block).value
+    return block.split(_GAP)
 
 
 def _check_name(name: str) -> None:
@@ -142,12 +160,12 @@ def _check_name(name: str) -> None:
         )
 
 
-def _row(tensor: Tensor, digests: dict[int, bytes]) -> tuple[str, list[int], bytes]:
+def _digest(tensor: Tensor, digests: dict[int, bytes]) -> bytes:
     digest = digests.get(id(tensor))
     if digest is None:
         digest = HashAlgorithm.BLAKE3_256.digest(_octets(tensor.data)).value
         digests[id(tensor)] = digest
-    return tensor.datatype, list(tensor.dims), digest
+    return digest
 
 
 def commit(side: Side, salt: bytes, hashed: bytes) -> bytes:
