@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelreg.errors import InputError, ModelregError, NotFoundError, UnreachableError, VerificationError
+from modelreg.errors import (
+    InputError,
+    ModelregError,
+    NotFoundError,
+    NotPermittedError,
+    UnreachableError,
+    VerificationError,
+)
 from modelreg_cli.audit_blocks import FILE, plan_option, read_calibrations, read_plans
 from modelreg_cli.password import password_file_option
 from modelreg_cli.receipt_log import ADDRESS, WORD
@@ -139,17 +146,32 @@ def audit_command(
 
 
 def _watch(session: Session, audit: "Audit", index: int | None, every: float) -> None:
-    """Audit one batch after the other; what goes wrong with one is said, and tried again."""
+    """Audit each batch; one with which something goes wrong is tried again, and holds up no other."""
+    waiting: set[int] = set()
     while True:
         try:
-            index = audit.newest() if index is None else index
-            failure = audit.run(index)
-            if failure is not None:
-                session.output.failure(failure)
-            index += 1
-            continue
+            newest = audit.newest()
+            index = newest if index is None else index
+            waiting.update(range(index, newest + 1))
+            index = max(index, newest + 1)
         except (NotFoundError, UnreachableError) as error:
             session.output.remark(f"waiting: {error}")
-        except ModelregError as error:
-            session.output.failure(error)
+        for number in sorted(waiting, reverse=True):
+            if _is_done(session, audit, number):
+                waiting.remove(number)
         time.sleep(every)
+
+
+def _is_done(session: Session, audit: "Audit", number: int) -> bool:
+    """Audit one batch; whether there is nothing more to do with it."""
+    try:
+        failure = audit.run(number)
+    except NotPermittedError as error:
+        session.output.failure(error)
+        return True
+    except ModelregError as error:
+        session.output.remark(f"batch {number} has to wait: {error}")
+        return False
+    if failure is not None:
+        session.output.failure(failure)
+    return True

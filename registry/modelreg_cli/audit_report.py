@@ -79,7 +79,7 @@ def _lines(anchored: "AnchoredBatch", report: "Report", others: int | None) -> l
         f"batch {anchored.index} of 0x{batch.node.hex()}: {batch.count} receipts of epoch {batch.epoch}"
         f" from seq {batch.first}, in block {anchored.block}",
         f"audited {len(report.judged)}: finds a cheat with probability {report.probability:.4g}"
-        f" if {report.false} of the {batch.count} are false",
+        f" if {report.false} of the {report.population} are false",
         ", ".join(f"{ruling.value} {count}" for ruling, count in report.outcomes.items()),
     ]
     if others is not None:

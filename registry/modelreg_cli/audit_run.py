@@ -1,13 +1,13 @@
 """One run of `audit`: a batch is found, its receipts are read, a sample is judged, the outcome is kept."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelreg.errors import ModelregError, NotFoundError, UnreachableError
+from modelreg.errors import ModelregError, NotFoundError, NotPermittedError, UnreachableError
 from modelreg.format.calibration import Calibration
 from modelreg.format.signature import Signer
 from modelreg.keys import KeyStore
@@ -16,14 +16,14 @@ from modelreg.ledger.receipt_log_evidence import receipt_domain
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.store.files import os_errors, replace_file
 from modelreg_cli.audit_report import show, write_report
-from modelreg_cli.audit_verdicts import write_verdicts
+from modelreg_cli.audit_verdicts import require_auditor, write_verdicts
 from modelreg_cli.receipt_log import receipt_log
 from modelreg_cli.session import Session
 from modelreg_verifier.audit.auditor import Auditor, Shown, block_after, shown_by
 from modelreg_verifier.audit.detection import false_receipts, needed_draws
 from modelreg_verifier.audit.evidence import Evidence, write_evidence
 from modelreg_verifier.audit.node_client import NodeClient, Patience
-from modelreg_verifier.audit.sampling import sample, seed_of
+from modelreg_verifier.audit.sampling import sample_among, seed_of
 from modelreg_verifier.audit.subjects import Trusted, subjects
 from modelreg_verifier.receipts.access import sign_request
 from modelreg_verifier.receipts.claim import Claim
@@ -32,9 +32,11 @@ from modelreg_verifier.terms.rules import Rules, require_jurisdiction
 
 if TYPE_CHECKING:
     from modelreg.format.batch import Batch
+    from modelreg.format.names import ReleaseId
     from modelreg.format.receipt import SignedReceipt
     from modelreg.ledger.header import Header
     from modelreg.ledger.receipt_log_records import AnchoredBatch
+    from modelreg_verifier.audit.judge import Subject
 
 __all__ = ["Audit", "Wanted"]
 
@@ -81,19 +83,11 @@ class Audit:
         account = KeyStore(home.keystore).load(home.key, session.password(password_file))
         self._signer = Signer(bytes(account.key))
         with receipt_log(session) as log:
-            node = log.require_node(wanted.node)
+            log.require_node(wanted.node)
             self._rules = Rules.read(log, wanted.policy, home.blocks) if wanted.policy else None
-        self._client = NodeClient(wanted.url or node.endpoint)
-        self._subject = subjects(
-            Trusted(
-                session.root,
-                session.ledger,
-                self._domain,
-                wanted.calibrations,
-                session.output.remark,
-                self._rules,
-            )
-        )
+        if wanted.verdicts is not None and self._rules is not None:
+            require_auditor(self._signer.address, self._rules.policy)
+        self._client: NodeClient | None = None
 
     def newest(self) -> int:
         """The number of the node's newest batch. Raises NotFoundError if it has none."""
@@ -113,19 +107,22 @@ class Audit:
             NotPermittedError: the node had not agreed to the policy.
         """
         wanted, session = self._wanted, self._session
+        self._client = NodeClient(wanted.url or self._endpoint())
         anchored, after = self._find(index)
         batch, seed = anchored.batch, seed_of(after.hash, anchored.batch.root)
         patience = Patience(wanted.patience)
-        shown = patience.wait_for(lambda: shown_by(self._receipts(batch), batch, self._domain))
-        count, false = wanted.size(batch.count)
+        shown = patience.wait_for(lambda _: shown_by(self._receipts(batch), batch, self._domain))
+        places = self._places(shown)
+        count, false = wanted.size(len(places))
         auditor = Auditor(
             lambda digest: self._ask(patience, digest),
-            self._subject,
+            self._subjects(),
             _telling(session),
             lambda digest, segment: self._claim(patience, digest, segment),
             self._keep,
         )
-        report = auditor.audit(batch, shown, seed, sample(seed, shown.strata, count), false)
+        drawn = sample_among(seed, shown.strata, places, count)
+        report = auditor.audit(batch, shown, seed, drawn, false, len(places))
         if wanted.report is not None:
             write_report(wanted.report, report)
         if wanted.verdicts is not None and self._rules is not None:
@@ -134,11 +131,45 @@ class Audit:
         others = _others(shown, wanted.plans) if wanted.plans else None
         return show(session, anchored, report, others)
 
+    def _places(self, shown: Shown) -> Sequence[int]:
+        """The receipts that can be judged: all, or under a policy those of its model's releases."""
+        places = range(len(shown.digests))
+        if self._rules is None:
+            return places
+        model, names = self._rules.policy.model, [shown.release(place) for place in places]
+        with self._session.ledger() as view:
+            found = {release: view.release(release) for release in dict.fromkeys(names)}
+        ours = {release for release, row in found.items() if row is not None and row.model == model}
+        judged = [place for place in places if names[place] in ours]
+        if not judged:
+            raise NotPermittedError(
+                "no receipt of the batch is of the policy's model", found=f"{len(found)} releases"
+            )
+        return judged
+
+    def _endpoint(self) -> str:
+        """Anew for each batch: nodes move."""
+        with receipt_log(self._session) as log:
+            return log.require_node(self._wanted.node).endpoint
+
+    def _subjects(self) -> "Callable[[ReleaseId, bytes], Subject]":
+        """Anew for each batch: parties attach more and more."""
+        session, calibrations = self._session, self._wanted.calibrations
+        trusted = Trusted(
+            session.root, session.ledger, self._domain, calibrations, session.output.remark, self._rules
+        )
+        return subjects(trusted)
+
+    @property
+    def _node(self) -> NodeClient:
+        assert self._client is not None  # noqa: S101 - `run` makes it
+        return self._client
+
     def _ask(self, patience: Patience, digest: bytes) -> Opening:
-        return patience.wait_for(lambda: self._client.opening(digest, self._header(digest)))
+        return patience.wait_for(lambda most: self._node.opening(digest, self._header(digest), most))
 
     def _claim(self, patience: Patience, digest: bytes, segment: int) -> Claim:
-        return patience.wait_for(lambda: self._client.claim(digest, segment, self._header(digest)))
+        return patience.wait_for(lambda most: self._node.claim(digest, segment, self._header(digest), most))
 
     def _header(self, digest: bytes) -> str:
         deadline = int(time.time()) + _REQUEST_SECONDS
@@ -165,7 +196,7 @@ class Audit:
 
     def _receipts(self, batch: "Batch") -> "Iterator[SignedReceipt]":
         try:
-            yield from self._client.receipts(batch.epoch, batch.first, batch.count)
+            yield from self._node.receipts(batch.epoch, batch.first, batch.count)
         except NotFoundError as error:
             raise UnreachableError("the node withholds receipts", found=str(error)) from None
 

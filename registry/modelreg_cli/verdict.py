@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["verdict_command"]
 
 _Case = tuple[bytes, int, bytes]
+# `fail` and `withheld`, as the ledger numbers them.
+_COSTLY = (2, 5)
 
 
 @click.group("verdict")
@@ -69,8 +71,15 @@ def _slash(session: Session, files: tuple[Path, ...], password_file: Path | None
 
     FILE... are the verdicts of all auditors that agree, on one receipt or many.
     """
-    cases = _cases(_read(session, files))
-    _require_quorums(session, cases)
+    cases, passed_over = _with_quorum(session, _cases(_read(session, files)))
+    if not cases:
+        raise NotPermittedError(
+            "no receipt on which a quorum of its policy's auditors said fail or withheld",
+            found="; ".join(passed_over)[:300] or "no such verdict",
+            hint="get the files of other auditors",
+        )
+    for text in passed_over:
+        session.output.remark(f"passed over: {text}")
     rows = []
     with evidence_writer(session, password_file) as writer:
         for found in cases:
@@ -105,11 +114,10 @@ def _read_one(path: Path, domain: "Domain") -> "tuple[SignedVerdict, bytes]":
     return found, found.verify(domain)
 
 
-def _cases(found: "Sequence[tuple[SignedVerdict, bytes]]") -> "list[list[SignedVerdict]]":
-    """The verdicts that say the same of one receipt, those of each auditor once."""
-    unique = {(_case(each), auditor): each for each, auditor in found}
-    ordered = [unique[key] for key in sorted(unique)]
-    return [list(rows) for _, rows in groupby(ordered, _case)]
+def _cases(found: "Sequence[tuple[SignedVerdict, bytes]]") -> "list[list[tuple[SignedVerdict, bytes]]]":
+    """The verdicts that say the same of one receipt."""
+    ordered = sorted(found, key=lambda row: _case(row[0]))
+    return [list(rows) for _, rows in groupby(ordered, lambda row: _case(row[0]))]
 
 
 def _case(found: "SignedVerdict") -> _Case:
@@ -117,20 +125,24 @@ def _case(found: "SignedVerdict") -> _Case:
     return verdict.policy_id, int(verdict.outcome), verdict.receipt
 
 
-def _require_quorums(session: Session, cases: "Sequence[list[SignedVerdict]]") -> None:
-    """Say before anything is sent what the ledger would refuse."""
-    policies = {_case(rows[0])[0] for rows in cases}
+def _with_quorum(
+    session: Session, cases: "Sequence[list[tuple[SignedVerdict, bytes]]]"
+) -> "tuple[list[list[SignedVerdict]], list[str]]":
+    """The cases that the ledger takes, with the votes that count in them, and what is wrong with others."""
+    taken, passed_over = [], []
     with receipt_log(session) as log:
-        quorums = {policy: log.require_policy(policy).quorum for policy in policies}
-    for rows in cases:
-        policy, _, receipt = _case(rows[0])
-        if len(rows) < quorums[policy]:
-            raise NotPermittedError(
-                f"too few auditors agree on receipt 0x{receipt.hex()}",
-                expected=f"{quorums[policy]} equal verdicts",
-                found=len(rows),
-                hint="get the files of other auditors",
-            )
+        policies = {policy: log.require_policy(policy) for policy in {_case(rows[0][0])[0] for rows in cases}}
+        for rows in cases:
+            policy, outcome, receipt = _case(rows[0][0])
+            auditors = policies[policy].auditors
+            known = [row for row in rows if row[1] in auditors and log.holds_batch(row[0].anchored)]
+            votes = list({auditor: each for each, auditor in known}.values())
+            if outcome in _COSTLY and len(votes) >= policies[policy].quorum:
+                taken.append(votes)
+            elif outcome in _COSTLY:
+                what = f"{len(votes)} of {policies[policy].quorum} verdicts"
+                passed_over.append(f"too few auditors agree on receipt 0x{receipt.hex()}: {what}")
+    return taken, passed_over
 
 
 def _bring(evidence: "Evidence", rows: "list[SignedVerdict]") -> Any:

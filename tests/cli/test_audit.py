@@ -157,7 +157,7 @@ def test_honest_node_passes_and_a_liar_does_not(world, serve):
     assert outcome.document["report"]["receipts"][0]["reason"] == "operator"
     assert "did not run what its receipts say" in outcome.err
     # What the honest node committed to cannot be computed with other weights.
-    assert audit(world, liar, "--batch", 0, "--draws", 1).code == 6
+    assert audit(world, liar, "--batch", 0, "--draws", 1, "--patience", 0).code == 6
 
 
 def test_node_that_withholds(world, serve):

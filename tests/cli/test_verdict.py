@@ -104,7 +104,7 @@ def test_attached_plan_is_served_and_judged(world, serve):  # noqa: F811
     assert {row["auditor"] for row in shown} == {address(world.auditor)}
     assert done(world.node, "verdict", "record", files[0])[0]["gas"] > 0
     # A pass costs nothing, and a single auditor convicts nobody.
-    assert "too few auditors" in refused(world.node, "verdict", "slash", files[0], code=8)
+    assert "no such verdict" in refused(world.node, "verdict", "slash", files[0], code=8)
     assert world.bond() == 2
 
 

@@ -12,7 +12,7 @@ from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.audit.judge import judge
 from modelreg_verifier.audit.verdict import Reason, Ruling
 from modelreg_verifier.terms.attached import Attached, attached_to, block_of
-from modelreg_verifier.terms.duty import Duty
+from modelreg_verifier.terms.duty import Breach, Duty
 from modelreg_verifier.trace.runtime import Settings, runtime_info
 from tests.verifier import auditing
 
@@ -51,27 +51,29 @@ def world():
 def test_plans_and_calibrations_are_told_apart(world):
     plan, calibration = bytes(world.plan), bytes(world.calibrations[0])
     found = read(plan, calibration, plan)
-    assert found == Attached((world.plan,), tuple(world.calibrations))
+    assert (found.plans, found.calibrations) == ((world.plan,), tuple(world.calibrations))
+    assert found.digests == (digest_of(plan), digest_of(calibration))
 
 
 def test_what_is_of_something_else_is_passed_over(world):
     other = bytes(replace(world.calibrations[0], release=b"\x01" * 32))
     strange = canonical.encode({"kind": "modelreg/other/1"})
     plan = bytes(TracePlan("other.onnx", cuts=(("a",),)))
-    assert read(other, strange, plan, canonical.encode([1]), b"\xff") == Attached()
+    found = read(other, strange, plan, canonical.encode([1]), b"\xff")
+    assert (found.plans, found.calibrations, found.missing) == ((), (), ())
 
 
 def test_blocks_that_cannot_be_had_are_said(world):
     said = []
     found = read(bytes(world.plan), bytes(world.calibrations[0]), kept=[bytes(world.plan)], said=said)
-    assert (found.plans, found.missing) == ((world.plan,), (world.calibrations[0].digest.hex(),))
+    assert (found.plans, found.missing) == ((world.plan,), (world.calibrations[0].digest,))
     assert "cannot be had" in said[0]
 
 
 def duty(world, plans=True, calibrations=True, missing=()):
     return Duty.of(
-        Attached((world.plan,) if plans else (), (), tuple(missing)),
-        Attached((), tuple(world.calibrations) if calibrations else ()),
+        Attached((world.plan.plan_id,) if plans else ()),
+        Attached((), (), tuple(world.calibrations) if calibrations else (), tuple(missing)),
     )
 
 
@@ -87,7 +89,7 @@ def test_receipt_that_keeps_the_terms(world):
 def test_bare_plan_under_strict_terms(world):
     """a node that commits to nothing so that nothing can be judged"""
     bare = TracePlan("m.onnx")
-    assert duty(world).breach(bare, world.runtime) == "a plan without cuts"
+    assert duty(world, missing=[b""]).breach(bare, world.runtime) == Breach("a plan without cuts")
 
 
 def test_invented_plan_under_strict_terms(world):
@@ -102,13 +104,19 @@ def test_invented_runtime_under_strict_terms(world):
     verdict = judged(world, duty(world, calibrations=False))
     assert (verdict.ruling, verdict.reason) == (Ruling.FAIL, Reason.TERMS)
     strange = runtime_info(Settings("all", 7))
-    assert "no party traced" in duty(world).breach(world.plan, strange)
+    assert "no party traced" in duty(world).breach(world.plan, strange).detail
     assert duty(world).breach(world.plan, world.runtime) is None
 
 
 def test_missing_attachments_convict_nobody(world):
-    verdict = judged(world, duty(world, plans=False, missing=["00"]))
+    verdict = judged(world, duty(world, calibrations=False, missing=[bytes(32)]))
     assert (verdict.ruling, verdict.reason) == (Ruling.UNDECIDABLE, Reason.TERMS)
+
+
+def test_missing_attachments_excuse_no_invented_plan(world):
+    """a publisher who attaches what nobody can have, so that its own node is never convicted"""
+    verdict = judged(world, duty(world, plans=False, missing=[bytes(32)]))
+    assert (verdict.ruling, verdict.reason) == (Ruling.FAIL, Reason.TERMS)
 
 
 def test_runtime_of_an_auditor_alone_does_not_count(world):
@@ -121,7 +129,7 @@ def test_runtime_of_an_auditor_alone_does_not_count(world):
         runtimes=tuple(runtimes),
         rows=(replace(row, traced=traced, replayed=1 - traced),),
     )
-    found = Duty.of(Attached((world.plan,)), Attached((), (block,)))
+    found = Duty.of(Attached((world.plan.plan_id,)), Attached((), (), (block,)))
     assert found.breach(world.plan, world.runtime) is None
     assert found.breach(world.plan, runtimes[1 - traced]) is not None
 

@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,9 +20,10 @@ from modelreg.errors import (
 from modelreg.format.batch import BatchTree
 from modelreg.format.receipt import sign
 from modelreg_verifier.audit.auditor import Auditor, block_after, shown_by
+from modelreg_verifier.audit.dispute import Settled, Settlement
 from modelreg_verifier.audit.node_client import NodeClient
 from modelreg_verifier.audit.sampling import sample
-from modelreg_verifier.audit.verdict import Ruling
+from modelreg_verifier.audit.verdict import Reason, Ruling, Verdict
 from tests.verifier import auditing
 from tests.verifier.auditing import DOMAIN, NODE
 
@@ -155,7 +157,7 @@ def head(length, status=200):
     [
         ([head(387, 404) + b"none"], NotFoundError),
         ([head(4, 403) + b"none"], NotPermittedError),
-        ([head(4, 500) + b"none"], NotFoundError),
+        ([head(4, 500) + b"none"], UnreachableError),
         ([head(4, 302) + b"none"], NotFoundError),
         ([head(4, 503) + b"busy"], UnreachableError),
         ([head(0)], FormatError),
@@ -196,3 +198,34 @@ def test_receipts_come_in_pages(batch_of_three):
 def test_what_is_no_url(url):
     with pytest.raises(InputError):
         NodeClient(url)
+
+
+SUBJECT = SimpleNamespace(receipt=bytes(32))
+FAR = Verdict(Ruling.DISPUTE, Reason.DISTANCE, "far", 0, (), (0, 1, 2), Verdict(Ruling.PASS, Reason.NEAR))
+OVERFLOWS = Verdict(Ruling.UNDECIDABLE, Reason.OVERFLOW)
+
+
+@pytest.mark.parametrize(
+    ("settled", "verdict", "found"),
+    [
+        ("cleared cleared cleared", FAR, (Ruling.PASS, Reason.CLEARED)),
+        ("cleared cleared fail", FAR, (Ruling.FAIL, Reason.OPERATOR)),
+        ("undecidable withheld fail", FAR, (Ruling.FAIL, Reason.OPERATOR)),
+        ("cleared withheld undecidable", FAR, (Ruling.WITHHELD, Reason.CLAIM)),
+        ("cleared undecidable cleared", FAR, (Ruling.INCONCLUSIVE, Reason.DISTANCE)),
+        ("cleared cleared cleared", replace(FAR, otherwise=OVERFLOWS), (Ruling.UNDECIDABLE, Reason.OVERFLOW)),
+    ],
+)
+def test_no_cleared_segment_excuses_another(batch_of_three, monkeypatch, settled, verdict, found):
+    """a node that has a small offence cleared, and cheats in the segments behind it"""
+    _, openings, signed, batch = batch_of_three
+    rulings = settled.split()
+    monkeypatch.setattr("modelreg_verifier.audit.auditor.judge", lambda *_: verdict)
+    monkeypatch.setattr(
+        "modelreg_verifier.audit.auditor.settle",
+        lambda _opening, _claim, segment, _subject: Settlement(Settled(rulings[segment]), segment, ""),
+    )
+    auditor = Auditor(lambda _: openings[0], lambda *_: SUBJECT, claim=lambda *_: None)
+    shown = shown_by(signed, batch, DOMAIN)
+    report = auditor.audit(batch, shown, b"\x01" * 32, sample(b"\x01" * 32, shown.strata, 1), 1)
+    assert (report.judged[0].verdict.ruling, report.judged[0].verdict.reason) == found

@@ -16,7 +16,7 @@ class Node:
     def __init__(self, silent):
         self.silent, self.asked = silent, 0
 
-    def ask(self):
+    def ask(self, _seconds):
         self.asked += 1
         if self.asked <= self.silent:
             raise UnreachableError("no answer")
@@ -39,7 +39,7 @@ def test_patience_ends_for_all_questions_together():
 
 
 def test_a_refusal_is_an_answer():
-    def ask():
+    def ask(_seconds):
         raise NotFoundError("gone")
 
     with pytest.raises(NotFoundError):
@@ -69,3 +69,19 @@ def test_whole_receipts_are_kept(batch_of_three):  # noqa: F811
     _, _, signed, batch = batch_of_three
     shown = shown_by(iter(signed), batch, DOMAIN)
     assert [shown.signed(place) for place in (2, 0, 1)] == [signed[2], signed[0], signed[1]]
+
+
+def test_slow_answers_use_patience_up(monkeypatch):
+    """a node that drips: each answer comes just in time"""
+    now = [0.0]
+    monkeypatch.setattr("modelreg_verifier.audit.node_client.time.monotonic", lambda: now[0])
+    patience, given = Patience(100.0, lambda _: None), []
+
+    def ask(seconds):
+        given.append(seconds)
+        now[0] += min(seconds, 70.0)
+        return "an answer"
+
+    for _ in range(3):
+        assert patience.wait_for(ask) == "an answer"
+    assert given == [120.0, 70.0, 20.0]

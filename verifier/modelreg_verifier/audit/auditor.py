@@ -10,7 +10,7 @@ from modelreg.format.batch import Batch, BatchTree
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SIGNED_BYTES, Domain, SignedReceipt
 from modelreg.ledger.header import Header
-from modelreg_verifier.audit.dispute import Settled, settle, without_dispute
+from modelreg_verifier.audit.dispute import Settled, Settlement, settle
 from modelreg_verifier.audit.evidence import Evidence
 from modelreg_verifier.audit.judge import Subject, judge
 from modelreg_verifier.audit.node_client import KeepingError
@@ -25,6 +25,7 @@ __all__ = ["Auditor", "Shown", "block_after", "shown_by"]
 
 _IN_MEMORY = 16 << 20
 _RELEASE_BYTES, _PLAN_BYTES = 32, 32
+_WORSE = (Settled.FAIL, Settled.WITHHELD, Settled.UNDECIDABLE, Settled.CLEARED)
 _SETTLED = {
     Settled.FAIL: (Ruling.FAIL, Reason.OPERATOR),
     Settled.CLEARED: (Ruling.PASS, Reason.CLEARED),
@@ -146,7 +147,9 @@ class Auditor:
     claim: Callable[[bytes, int], Claim] | None = None
     keep: Callable[[Evidence], None] = lambda _: None
 
-    def audit(self, batch: Batch, shown: Shown, seed: bytes, sample: Sample, false: int) -> Report:
+    def audit(
+        self, batch: Batch, shown: Shown, seed: bytes, sample: Sample, false: int, of: int | None = None
+    ) -> Report:
         """Ask for the openings of a sample, and judge each.
 
         Args:
@@ -154,7 +157,8 @@ class Auditor:
             shown: its receipts.
             seed: of the sample.
             sample: the places that were drawn.
-            false: how many false receipts of the batch the probability is stated for.
+            false: how many false receipts the probability is stated for.
+            of: how many receipts could be drawn; all of the batch, if nothing else is said.
         """
         judged = []
         for place in sample.places:
@@ -162,7 +166,7 @@ class Auditor:
             judged.append(Judged(batch.first + place, shown.digests[place], verdict))
             self.tell(len(judged))
         runtime = runtime_info(Settings())
-        return Report(batch, seed, runtime, len(sample.drawn), tuple(judged), false)
+        return Report(batch, seed, runtime, len(sample.drawn), tuple(judged), false, judgeable=of)
 
     def _judge(self, release: ReleaseId, digest: bytes) -> Verdict:
         try:
@@ -176,18 +180,25 @@ class Auditor:
         except ModelregError as error:
             return Verdict(Ruling.UNDECIDABLE, Reason.REFUSED, str(error)[:400])
         verdict = judge(opening, subject)
-        if self.claim is None or without_dispute(verdict) is not None or verdict.segment is None:
-            return verdict
-        return self._settle(opening, subject, verdict, verdict.segment)
+        return self._settled(opening, subject, verdict) if self.claim and verdict.disputed else verdict
 
-    def _settle(self, opening: Opening, subject: Subject, verdict: Verdict, segment: int) -> Verdict:
-        """docs/spec/audit.md, section 5: what a referee makes of a segment that is too far off."""
-        claim = self._claimed(subject.receipt, segment)
-        found = settle(opening, claim, segment, subject)
-        if found.ruling is Settled.FAIL and claim is not None:
-            self.keep(Evidence(opening, claim))
-        ruling, reason = _SETTLED[found.ruling]
-        return replace(verdict, ruling=ruling, reason=reason, detail=f"{verdict.detail}; {found.detail}")
+    def _settled(self, opening: Opening, subject: Subject, verdict: Verdict) -> Verdict:
+        """docs/spec/audit.md, section 5: what a referee makes of all segments that are too far off."""
+        worst: Settlement | None = None
+        for segment in verdict.disputed:
+            claim = self._claimed(subject.receipt, segment)
+            found = settle(opening, claim, segment, subject)
+            if worst is None or _WORSE.index(found.ruling) < _WORSE.index(worst.ruling):
+                worst = found
+            if found.ruling is Settled.FAIL:
+                if claim is not None:
+                    self.keep(Evidence(opening, claim))
+                break
+        assert worst is not None and verdict.otherwise is not None  # noqa: S101 - something was disputed
+        if worst.ruling is Settled.CLEARED and verdict.otherwise.ruling is not Ruling.PASS:
+            return verdict.otherwise
+        ruling, reason = _SETTLED[worst.ruling]
+        return replace(verdict, ruling=ruling, reason=reason, detail=worst.detail, segment=worst.segment)
 
     def _claimed(self, digest: bytes, segment: int) -> Claim | None:
         assert self.claim is not None  # noqa: S101 - the caller looked

@@ -14,7 +14,7 @@ from modelreg.format.trace_plan import NumericClass
 from modelreg_verifier.audit.judge import Ready, Subject, ready
 from modelreg_verifier.audit.judge_segments import FLOOR, PASS_UP_TO, Steadiness
 from modelreg_verifier.audit.verdict import Ruling, SegmentResult, StopError, Verdict
-from modelreg_verifier.receipts.claim import Claim
+from modelreg_verifier.receipts.claim import TENSORS_MAX, Claim
 from modelreg_verifier.receipts.opening import Opening
 from modelreg_verifier.referee.poles import near_pole
 from modelreg_verifier.referee.recompute import OperatorFinding, made_by, recompute
@@ -110,6 +110,8 @@ def _checked(
         raise _EndError(Settled.UNDECIDABLE, f"the plan has {len(parts)} segments")
     if found.plan.numeric_class is not NumericClass.FP32:
         raise _EndError(Settled.UNDECIDABLE, f"a plan of class {found.plan.numeric_class.value}")
+    if len(made_by(found.bench.program.model, parts[number].nodes)) > TENSORS_MAX:
+        raise _EndError(Settled.UNDECIDABLE, f"a segment of more than {TENSORS_MAX} tensors has no claim")
     if claim is None:
         raise _EndError(Settled.WITHHELD, "no claim")
     if (claim.receipt, claim.segment) != (subject.receipt, number):

@@ -155,10 +155,10 @@ def _block(read: Callable[[], _Block], foreign: Reason, bad: Reason) -> _Block:
 def _check_duty(duty: Duty, plan: TracePlan, runtime: RuntimeInfo) -> None:
     """docs/spec/terms.md, section 4."""
     breach = duty.breach(plan, runtime)
-    if breach is not None and not duty.complete:
-        raise StopError(Ruling.UNDECIDABLE, Reason.TERMS, f"{breach}, but attachments are missing")
+    if breach is not None and not breach.certain:
+        raise StopError(Ruling.UNDECIDABLE, Reason.TERMS, f"{breach.detail}, but attachments are missing")
     if breach is not None:
-        raise StopError(Ruling.FAIL, Reason.TERMS, breach)
+        raise StopError(Ruling.FAIL, Reason.TERMS, breach.detail)
 
 
 def _prepare(plan: TracePlan, runtime: RuntimeInfo, subject: Subject) -> Bench:

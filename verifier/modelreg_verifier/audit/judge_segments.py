@@ -1,6 +1,7 @@
 """Replaying the segments of an opened trace: docs/spec/audit.md, sections 4 and 5."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from modelreg.errors import ModelregError, UnreachableError
 from modelreg.format.calibration import Calibration
@@ -15,6 +16,7 @@ __all__ = ["DISPUTE_ABOVE", "FLOOR", "PASS_UP_TO", "Steadiness", "envelope_of", 
 FLOOR = 3e-7
 PASS_UP_TO = 10.0
 DISPUTE_ABOVE = 20.0
+_BADNESS = (Ruling.FAIL, Ruling.DISPUTE, Ruling.INCONCLUSIVE)
 
 _MEASURED = frozenset({Outcome.EQUAL, Outcome.NEAR, Outcome.OVERFLOW})
 _WRONG = {
@@ -116,22 +118,29 @@ def _without_envelope(results: tuple[SegmentResult, ...], refused: tuple[int, st
 def _verdict(
     results: tuple[SegmentResult, ...], refused: tuple[int, str] | None, steadiness: Steadiness
 ) -> Verdict:
-    """The first segment that is wrong decides: each began from what the node itself committed to."""
-    for result in results:
-        if result.outcome in _WRONG:
-            reason = _WRONG[result.outcome]
-            detail = f"{reason.value} at {result.tensor!a}"
-            return Verdict(steadiness.ruling(result), reason, detail, result.segment, results)
-        if (result.ratio or 0.0) > DISPUTE_ABOVE:
-            return _far(Ruling.DISPUTE, result, results)
-    for result in results:
-        if (result.ratio or 0.0) > PASS_UP_TO:
-            return _far(Ruling.INCONCLUSIVE, result, results)
-    return _near(results, refused)
+    """The first of the worst segments decides: each began from what the node itself committed to."""
+    far = [found for result in results if (found := _far(result, results, steadiness)) is not None]
+    otherwise = _near(results, refused)
+    if not far:
+        return otherwise
+    worst = min(far, key=lambda found: _BADNESS.index(found.ruling))
+    if worst.ruling is Ruling.FAIL:
+        return worst
+    disputed = tuple(found.segment for found in far if found.segment is not None)
+    return replace(worst, disputed=disputed, otherwise=otherwise)
 
 
-def _far(ruling: Ruling, result: SegmentResult, results: tuple[SegmentResult, ...]) -> Verdict:
-    detail = f"{result.ratio:.3g} envelopes apart at {result.tensor!a}"
+def _far(result: SegmentResult, results: tuple[SegmentResult, ...], steadiness: Steadiness) -> Verdict | None:
+    """What a segment comes to that no honest machine should make; None for others."""
+    if result.outcome in _WRONG:
+        reason = _WRONG[result.outcome]
+        detail = f"{reason.value} at {result.tensor!a}"
+        return Verdict(steadiness.ruling(result), reason, detail, result.segment, results)
+    ratio = result.ratio or 0.0
+    if ratio <= PASS_UP_TO:
+        return None
+    ruling = Ruling.DISPUTE if ratio > DISPUTE_ABOVE else Ruling.INCONCLUSIVE
+    detail = f"{ratio:.3g} envelopes apart at {result.tensor!a}"
     return Verdict(ruling, Reason.DISTANCE, detail, result.segment, results)
 
 

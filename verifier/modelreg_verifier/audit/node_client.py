@@ -31,14 +31,16 @@ from modelreg_verifier.receipts.pages import PAGE_MAX
 
 __all__ = ["KeepingError", "NodeClient", "Patience"]
 
-_SILENCE_SECONDS = 20.0
+_CONNECT_SECONDS = 20.0
+_FREE_SECONDS = 20.0
 _HEADER_BYTES_MAX = 4 << 20
 _STEP = 256 << 10
 _IN_MEMORY = 16 << 20
 _OK = 200
-# All other answers than these are final: asking again would be told the same.
+# What else the node says is final; where it has trouble, or is in the middle of something, it is asked again.
 _STATUSES: dict[int, type[ModelregError]] = {401: NotPermittedError, 403: NotPermittedError}
-_STATUSES |= dict.fromkeys((429, 502, 503, 504), UnreachableError)
+_STATUSES |= dict.fromkeys((408, 429), UnreachableError)
+_SERVER_ERRORS = 500
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _Answer = TypeVar("_Answer")
 
@@ -53,24 +55,30 @@ class Patience:
     """Asks again what got no answer, until so many seconds were spent waiting, all questions together.
 
     Args:
-        seconds: what a node has to answer in.
+        seconds: what a node has to answer in. An answer that comes within 20 seconds costs nothing of it.
         sleep: waits so many seconds.
     """
 
     def __init__(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
         self._left, self._sleep = seconds, sleep
 
-    def wait_for(self, ask: Callable[[], _Answer]) -> _Answer:
-        """What `ask` gives. Raises what it raises, UnreachableError only when the time is used up."""
+    def wait_for(self, ask: Callable[[float], _Answer]) -> _Answer:
+        """What `ask` gives, which is told how many seconds it may take.
+
+        Raises what it raises, UnreachableError only when the time is used up.
+        """
         pause = _FIRST_PAUSE
         while True:
             start = time.monotonic()
             try:
-                return ask()
+                found = ask(max(self._left, 0.0) + _FREE_SECONDS)
             except UnreachableError:
                 self._left -= time.monotonic() - start + pause
                 if self._left <= 0:
                     raise
+            else:
+                self._left -= max(0.0, time.monotonic() - start - _FREE_SECONDS)
+                return found
             self._sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -80,7 +88,7 @@ class NodeClient:
 
     Args:
         url: where it serves; the paths of the specification are put behind it.
-        seconds: the most that one answer may take in all.
+        seconds: the most that one answer may take in all, where nothing else is said.
         opening_bytes: the largest opening, or claim, that is read.
 
     Raises:
@@ -116,16 +124,21 @@ class NodeClient:
                 raise FormatError(
                     "receipts of the node", expected=f"{SIGNED_BYTES} bytes each", found=len(raw)
                 )
+            if len(raw) < wanted * SIGNED_BYTES:
+                raise UnreachableError(
+                    "the node withholds receipts", expected=wanted, found=len(raw) // SIGNED_BYTES
+                )
             for at in range(0, len(raw), SIGNED_BYTES):
                 yield SignedReceipt.from_bytes(raw[at : at + SIGNED_BYTES])
             first += len(raw) // SIGNED_BYTES
 
-    def opening(self, digest: bytes, request: str) -> Opening:
+    def opening(self, digest: bytes, request: str, seconds: float | None = None) -> Opening:
         """The whole opening of a receipt.
 
         Args:
             digest: the receipt's, 32 bytes.
             request: the header that asks for it, as `sign_request` makes it.
+            seconds: the most that it may take.
 
         Raises:
             NotFoundError: the node has none, or none that opens the receipt.
@@ -135,21 +148,22 @@ class NodeClient:
             FormatError: an answer that is no opening.
         """
         path, most = f"/openings/0x{digest.hex()}", self._opening_bytes
-        with self._get(path, {HEADER: request}, most + _HEADER_BYTES_MAX) as file:
+        with self._get(path, {HEADER: request}, most + _HEADER_BYTES_MAX, seconds) as file:
             return read_opening(file, max_bytes=most)
 
-    def claim(self, digest: bytes, segment: int, request: str) -> Claim:
+    def claim(self, digest: bytes, segment: int, request: str, seconds: float | None = None) -> Claim:
         """What each operator of a segment made, as the node claims.
 
         Args:
             digest: the receipt's, 32 bytes.
             segment: its number.
             request: the header that asks for an opening, as `sign_request` makes it.
+            seconds: the most that it may take.
 
         Raises: as `opening`.
         """
         path, most = f"/claims/0x{digest.hex()}?segment={segment}", self._opening_bytes
-        with self._get(path, {HEADER: request}, most + _HEADER_BYTES_MAX) as file:
+        with self._get(path, {HEADER: request}, most + _HEADER_BYTES_MAX, seconds) as file:
             return read_claim(file, max_bytes=most)
 
     def inclusion(self, digest: bytes) -> Inclusion:
@@ -164,24 +178,32 @@ class NodeClient:
             return Inclusion.from_json(file.read())
 
     @contextmanager
-    def _get(self, path: str, headers: Mapping[str, str], most: int) -> Iterator[BinaryIO]:
-        kind = HTTPSConnection if self._safe else HTTPConnection
-        connection = kind(self._host, self._port, timeout=_SILENCE_SECONDS)
+    def _get(
+        self, path: str, headers: Mapping[str, str], most: int, seconds: float | None = None
+    ) -> Iterator[BinaryIO]:
         with SpooledTemporaryFile(_IN_MEMORY) as kept:
             file = cast("BinaryIO", kept)
             try:
-                connection.connect()
-                with _deadline(connection.sock, self._seconds):
-                    headers = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
-                    connection.request("GET", self._base + path, headers=headers)
-                    _take(connection.getresponse(), file, most, self._seconds)
-            except (OSError, HTTPException) as error:
+                self._ask(path, headers, file, most, self._seconds if seconds is None else seconds)
+            except (OSError, HTTPException, UnicodeError) as error:
                 found = str(error)[:200] or type(error).__name__
                 raise UnreachableError(f"no answer from {self._host}", found=ascii(found)) from None
-            finally:
-                connection.close()
             file.seek(0)
             yield file
+
+    def _ask(self, path: str, headers: Mapping[str, str], file: BinaryIO, most: int, seconds: float) -> None:
+        kind = HTTPSConnection if self._safe else HTTPConnection
+        connection = kind(self._host, self._port, timeout=_CONNECT_SECONDS)
+        try:
+            connection.connect()
+            # An opening is computed before its first byte comes: that can take long.
+            connection.sock.settimeout(seconds)
+            with _deadline(connection.sock, seconds):
+                headers = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
+                connection.request("GET", self._base + path, headers=headers)
+                _take(connection.getresponse(), file, most, seconds)
+        finally:
+            connection.close()
 
 
 @contextmanager
@@ -205,7 +227,8 @@ def _take(answer: HTTPResponse, file: BinaryIO, most: int, seconds: float) -> No
     """Write the body to a file. Raises as `NodeClient.opening`, and what the connection raises."""
     end = time.monotonic() + seconds
     if answer.status != _OK:
-        kind = _STATUSES.get(answer.status, NotFoundError)
+        final: type[ModelregError] = NotFoundError if answer.status < _SERVER_ERRORS else UnreachableError
+        kind = _STATUSES.get(answer.status, final)
         reason = ascii(answer.read(2048).decode("utf-8", "replace"))[:200]
         raise kind(f"the node answers with status {answer.status}", found=reason)
     size = 0
@@ -214,6 +237,7 @@ def _take(answer: HTTPResponse, file: BinaryIO, most: int, seconds: float) -> No
         if size > most:
             raise FormatError("answer of the node", expected=f"at most {most} bytes", found="more")
         _keep(file, piece)
+    _keep(file, b"")
     if time.monotonic() >= end or answer.length:
         raise IncompleteRead(b"", answer.length)
 
@@ -221,5 +245,7 @@ def _take(answer: HTTPResponse, file: BinaryIO, most: int, seconds: float) -> No
 def _keep(file: BinaryIO, piece: bytes) -> None:
     try:
         file.write(piece)
+        if not piece:
+            file.flush()
     except OSError as error:
         raise KeepingError("cannot keep what the node answers", found=error.strerror) from None

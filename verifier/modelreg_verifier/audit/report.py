@@ -38,6 +38,7 @@ class Report:
         judged: all receipts that were drawn, those that cover strata behind the others.
         false: how many false receipts of the batch the probability is stated for.
         rate: how many of the false ones that are audited are taken to be recognised.
+        judgeable: how many of the receipts could be drawn; all of the batch, if nothing else is said.
 
     Raises:
         InputError: numbers that cannot be of this batch, or hashes of other lengths.
@@ -50,6 +51,7 @@ class Report:
     judged: tuple[Judged, ...] = field(repr=False)
     false: int = 1
     rate: Fraction = Fraction(1)
+    judgeable: int | None = None
 
     def __post_init__(self) -> None:
         batch, seqs = self.batch, [row.seq for row in self.judged]
@@ -60,12 +62,17 @@ class Report:
             )
         if {len(self.seed), *(len(row.receipt) for row in self.judged)} != {DIGEST_BYTES}:
             raise InputError("hashes of a report", expected=f"{DIGEST_BYTES} bytes each")
-        detection(batch.count, self.false, self.draws, self.rate)
+        detection(self.population, self.false, self.draws, self.rate)
+
+    @property
+    def population(self) -> int:
+        """How many receipts could be drawn."""
+        return self.batch.count if self.judgeable is None else self.judgeable
 
     @property
     def probability(self) -> float:
         """With which the sample finds something if so many receipts are false."""
-        return float(detection(self.batch.count, self.false, self.draws, self.rate))
+        return float(detection(self.population, self.false, self.draws, self.rate))
 
     @property
     def outcomes(self) -> dict[Ruling, int]:
@@ -86,6 +93,7 @@ class Report:
             "root": _hex(batch.root),
             "seed": _hex(self.seed),
             "sample": {
+                "of": self.population,
                 "draws": self.draws,
                 "covering": len(self.judged) - self.draws,
                 "false": self.false,

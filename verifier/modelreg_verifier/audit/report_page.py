@@ -72,16 +72,19 @@ def _number(value: float | None) -> str:
 
 def _summary(report: Report) -> Iterator[str]:
     batch, runtime = report.batch, report.runtime
-    last = batch.first + batch.count - 1
+    last, population = batch.first + batch.count - 1, report.population
     rows = [
         ("Node", f"0x{batch.node.hex()}"),
         ("Receipts", f"epoch {batch.epoch}, seq {batch.first} to {last}"),
         ("Root", f"0x{batch.root.hex()}"),
         ("Seed of the sample", f"0x{report.seed.hex()}"),
-        ("Sample", f"{report.draws} of {batch.count} drawn, {len(report.judged) - report.draws} to cover"),
+        (
+            "Sample",
+            f"{report.draws} of {population} drawn, {len(report.judged) - report.draws} to cover",
+        ),
         (
             "Finds a cheat",
-            f"with probability {report.probability:.4f} if {report.false} of the {batch.count} are false "
+            f"with probability {report.probability:.4f} if {report.false} of the {population} are false "
             f"and {float(report.rate):.4g} of the false ones are recognised",
         ),
         (

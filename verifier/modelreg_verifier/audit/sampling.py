@@ -13,7 +13,7 @@ from modelreg.format.batch import MAX_RECEIPTS
 from modelreg.format.digest import DIGEST_BYTES, keccak256
 from modelreg.format.receipt import Receipt
 
-__all__ = ["Sample", "sample", "seed_of", "stratum_of"]
+__all__ = ["Sample", "sample", "sample_among", "seed_of", "stratum_of"]
 
 _UNIFORM, _ORDER, _WITHIN = b"\x09", b"\x0a", b"\x0b"
 
@@ -69,6 +69,14 @@ def sample(seed: bytes, strata: Sequence[bytes], draws: int, cover: int = 0) -> 
         )
     drawn = _uniform(seed, len(strata), min(draws, len(strata)))
     return Sample(drawn, _covering(seed, strata, drawn, cover) if cover else ())
+
+
+def sample_among(
+    seed: bytes, strata: Sequence[bytes], places: Sequence[int], draws: int, cover: int = 0
+) -> Sample:
+    """As `sample`, of those receipts alone that stand at some places, given in ascending order."""
+    found = sample(seed, [strata[place] for place in places], draws, cover)
+    return Sample(tuple(places[at] for at in found.drawn), tuple(places[at] for at in found.covering))
 
 
 def _uniform(seed: bytes, count: int, draws: int) -> tuple[int, ...]:

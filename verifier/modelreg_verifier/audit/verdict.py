@@ -82,13 +82,18 @@ class SegmentResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome, what decided, the segment that did if one did, and all segments that were replayed."""
+    """The outcome, what decided, the segment that did if one did, and all segments that were replayed.
+
+    `disputed` are the numbers of all segments for a referee, `otherwise` the verdict where they are cleared.
+    """
 
     ruling: Ruling
     reason: Reason
     detail: str = ""
     segment: int | None = None
     segments: tuple[SegmentResult, ...] = ()
+    disputed: tuple[int, ...] = ()
+    otherwise: "Verdict | None" = None
 
 
 class StopError(Exception):

@@ -18,7 +18,7 @@ from modelreg_verifier.serving.engine import Engine
 from modelreg_verifier.serving.models import Served, ServedModels
 from modelreg_verifier.serving.target import Target
 from modelreg_verifier.serving.whole_model import whole_model
-from modelreg_verifier.terms.duty import Duty
+from modelreg_verifier.terms.duty import Breach, Duty
 from modelreg_verifier.trace.plans import PlanTable
 
 if TYPE_CHECKING:
@@ -154,11 +154,11 @@ class Loader:
         return Engine(traced.raw, threads=threads, cuts=traced.cuts, outputs=traced.outputs)
 
 
-def _require_kept(breach: str | None, source: Source) -> None:
+def _require_kept(breach: Breach | None, source: Source) -> None:
     """docs/spec/terms.md, section 3."""
     if breach is not None:
         raise NotPermittedError(
             f"serving {source.model}@{source.release.version} would break the terms of a policy",
-            found=breach,
+            found=breach.detail,
             hint="have a party calibrate this plan and runtime, or leave it: modelreg node resign",
         )

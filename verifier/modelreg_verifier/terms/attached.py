@@ -17,15 +17,19 @@ __all__ = ["Attached", "attached_to", "block_of"]
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """What some accounts attached, in their order; `missing` are blocks that could not be had."""
+    """What some accounts attached, in their order; `missing` are digests of blocks that could not be had."""
 
+    digests: tuple[bytes, ...] = ()
     plans: tuple[TracePlan, ...] = ()
     calibrations: tuple[Calibration, ...] = field(default=(), repr=False)
-    missing: tuple[str, ...] = ()
+    missing: tuple[bytes, ...] = ()
 
     def __add__(self, other: "Attached") -> "Attached":
         return Attached(
-            self.plans + other.plans, self.calibrations + other.calibrations, self.missing + other.missing
+            self.digests + other.digests,
+            self.plans + other.plans,
+            self.calibrations + other.calibrations,
+            self.missing + other.missing,
         )
 
 
@@ -52,12 +56,13 @@ def attached_to(
     """
     plans: list[TracePlan] = []
     calibrations: list[Calibration] = []
-    missing: list[str] = []
-    for digest in dict.fromkeys(digests):
+    missing: list[bytes] = []
+    known = tuple(dict.fromkeys(digests))
+    for digest in known:
         try:
             block = blocks.get(block_of(digest))
         except ModelregError as error:
-            missing.append(digest.hex())
+            missing.append(digest)
             remark(f"attachment 0x{digest.hex()} of {release} cannot be had: {error}")
             continue
         found = _read(block)
@@ -65,7 +70,7 @@ def attached_to(
             plans.append(found)
         elif isinstance(found, Calibration) and found.release == release.value:
             calibrations.append(found)
-    return Attached(tuple(plans), tuple(calibrations), tuple(missing))
+    return Attached(known, tuple(plans), tuple(calibrations), tuple(missing))
 
 
 def _read(block: bytes) -> TracePlan | Calibration | None:

@@ -9,7 +9,15 @@ from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.terms.attached import Attached
 
-__all__ = ["Duty"]
+__all__ = ["Breach", "Duty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """What terms a receipt breaks, and whether it is certain that it does."""
+
+    detail: str
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +25,8 @@ class Duty:
     """The plans that count, and in which runtimes parties traced them.
 
     `plans` are ids, `traced` pairs of a plan's id and a runtime's fingerprint, 32 bytes each. `complete` says
-    whether all attachments could be had.
+    whether all that parties attached could be had. A plan's id is the digest that is attached: whether it
+    counts needs no block.
     """
 
     plans: frozenset[bytes]
@@ -28,19 +37,20 @@ class Duty:
     def of(cls, plans: Attached, calibrations: Attached) -> Self:
         """From what publisher and parties attached (plans), and what parties did (calibrations)."""
         return cls(
-            frozenset(plan.plan_id for plan in plans.plans),
+            frozenset(plans.digests),
             frozenset(_traced(calibrations.calibrations)),
-            not plans.missing and not calibrations.missing,
+            not calibrations.missing,
         )
 
-    def breach(self, plan: TracePlan, runtime: RuntimeInfo) -> str | None:
+    def breach(self, plan: TracePlan, runtime: RuntimeInfo) -> Breach | None:
         """What a receipt of this plan and runtime breaks (sections 3 and 4); None if it is good."""
         if not plan.cuts:
-            return "a plan without cuts"
+            return Breach("a plan without cuts")
         if plan.plan_id not in self.plans:
-            return f"plan 0x{plan.plan_id.hex()} is not attached"
+            return Breach(f"plan 0x{plan.plan_id.hex()} is not attached")
         if (plan.plan_id, runtime.fingerprint) not in self.traced:
-            return f"no party traced in {runtime.runtime} {runtime.version} {runtime.optimization}"
+            where = f"{runtime.runtime} {runtime.version} {runtime.optimization}"
+            return Breach(f"no party traced in {where}", self.complete)
         return None
 
 
