@@ -7,7 +7,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from modelreg.chunk_table import ChunkTable, Sink, used_bases
-from modelreg.errors import NotFoundError
+from modelreg.errors import NotFoundError, UnreachableError
 from modelreg.format import canonical
 from modelreg.format.chunks import Correspondence, Span, plan
 from modelreg.format.cid import Cid
@@ -200,7 +200,10 @@ class _Encoder:
             return at if at and self._lineage.allows(at) else None
 
         def parent(offset: int, length: int) -> bytes | None:
-            return self._lineage.read(BaseRange(0, number, offset, length))
+            try:
+                return self._lineage.read(BaseRange(0, number, offset, length))
+            except (NotFoundError, UnreachableError):
+                return None  # more of the parent than chunks need is only looked at
 
         return base_of, matrix_finder(source.tensors, alike, source.read_at, parent)
 

@@ -9,10 +9,12 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.errors import FormatError
 from modelreg.format.chunks import Correspondence, Span
-from modelreg.format.delta import Encoded, Encoding, WordType
+from modelreg.format.delta import Encoded, Encoding, WordType, decode
 from modelreg.format.delta.factoring import Change, change_of, factors_of, left_of
 from modelreg.format.delta.lowrank import (
+    MAX_COLUMNS,
     PREDICTABLE,
     Factors,
     pack_factors,
@@ -68,6 +70,8 @@ class Matrix:
         if found is None or len(chunk) != len(base):
             return None
         payload = self._pack(chunk, base, offset, found)
+        if not _decodes(payload, base, chunk, found.packed):
+            return None
         return Encoded(Encoding.LOWRANK, payload), found.packed
 
     def _pack(self, chunk: bytes, base: bytes, offset: int, found: _Found) -> bytes:
@@ -128,6 +132,14 @@ class Matrix:
         return np.concatenate(parts).reshape(-1, columns)
 
 
+def _decodes(payload: bytes, base: bytes, chunk: bytes, factors: bytes) -> bool:
+    """Whether decoding gives the chunk back: a library's fault must cost bytes, never a release."""
+    try:
+        return bytes(decode(Encoding.LOWRANK, payload, base, len(chunk), factors)) == chunk
+    except FormatError:
+        return False
+
+
 def _difference(chunk: bytes, base: bytes, word: WordType) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         found: NDArray[np.float64] = values_of(signed_words(chunk, word), word) - values_of(
@@ -147,6 +159,8 @@ def _matrix_of(tensor: Tensor, known: Tensor | None, child: Read, parent: Read) 
     """
     word, shape = WordType.of(tensor.dtype), tensor.shape
     if known is None or word not in PREDICTABLE or len(shape) != 2 or min(shape) < _LEAST_COLUMNS:
+        return None
+    if shape[1] > MAX_COLUMNS:
         return None
     if (known.dtype, known.shape) != (tensor.dtype, shape):
         return None

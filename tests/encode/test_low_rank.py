@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from modelreg import low_rank
+from modelreg.encode import Parent
 from modelreg.format.delta import Encoding
 from modelreg.store.plaintext import Plaintext
 from tests.encode.releases import bf16
@@ -60,6 +62,45 @@ def test_a_grandchild_takes_over_rows_with_factors(shelf):
     grandchild = shelf.encode(later, as_parent(child))
     assert [row for row in grandchild.manifest.chunks if row.encoding == Encoding.LOWRANK]
     assert shelf.decoded(grandchild) == shelf.bytes()
+
+
+def test_many_matrices_with_factors_of_their_own_can_be_read_back(shelf):
+    """A chunk and its factors are two blocks: a shard of 2,048 rows can name 4,096."""
+    rng = np.random.default_rng(7)
+    names = [f"m{number:04}" for number in range(2060)]
+    before = {name: rng.normal(0, 0.05, (132, 132)).astype("<f4") for name in names}
+    change = rng.normal(0, 0.02, (132, 2)) @ rng.normal(0, 0.05, (2, 132))
+    after = {
+        name: (array + change.astype("<f4") * (1 + at % 7)).astype("<f4")
+        for at, (name, array) in enumerate(before.items())
+    }
+    parent = shelf.encode(before)
+    child = shelf.encode(after, as_parent(parent))
+    assert sum(row.encoding == Encoding.LOWRANK for row in child.manifest.chunks) == len(names)
+    assert Plaintext(shelf.store).manifest(child.cid) == child.manifest
+
+
+def test_a_payload_that_does_not_decode_is_not_published(shelf, monkeypatch):
+    """a library that writes what it cannot read"""
+    real = low_rank.pack_low_rank
+    monkeypatch.setattr(low_rank, "pack_low_rank", lambda *given: real(*given)[:-1] + b"\x55")
+    before, after = merged()
+    child = shelf.encode(after, as_parent(shelf.encode(before)))
+    assert Encoding.LOWRANK not in {row.encoding for row in child.manifest.chunks}
+    assert shelf.decoded(child) == shelf.bytes()
+
+
+def test_a_parent_that_is_partly_gone_stops_no_publish(shelf):
+    """What is only looked at, to see whether the change is of low rank."""
+    rng = np.random.default_rng(8)
+    before = rng.normal(0, 0.05, (2048, 512)).astype("<f4")
+    after = before.copy()
+    after[:200] += rng.normal(0, 1e-4, (200, 512)).astype("<f4")
+    parent = shelf.encode({"w": before})
+    kept = {row.payload.block for row in parent.manifest.chunks[:2]}
+    shelf.store.delete([row.payload.block for row in parent.manifest.chunks if row.payload.block not in kept])
+    ours = Parent(parent.cid, parent.manifest, ours=True)
+    assert len(shelf.encode({"w": after}, ours).manifest.chunks) == len(parent.manifest.chunks)
 
 
 def test_factors_that_are_gone_are_missed(shelf):

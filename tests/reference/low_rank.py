@@ -146,10 +146,10 @@ def weights(rng, kind, count):
     )  # fmt: skip
 
 
-def case(seed, kind, count, columns, rank, column=0, scale=-40, phases=1, starts=(0,), odd=False):
+def case(seed, kind, count, columns, rank, column=0, scale=-40, phases=1, starts=(0,), odd=False, zero=False):
     """A chunk near its prediction."""
     rng = random.Random(seed)
-    base = weights(rng, kind, count)
+    base = bytes(count * WIDTHS[kind] // 8) if zero else weights(rng, kind, count)
     if odd:
         width = WIDTHS[kind] // 8
         mantissas = WIDTHS[kind] - 1 - EXPONENT_BITS[kind]
@@ -194,6 +194,9 @@ def valid():
         ("a sum that overflows", case(10, F32, 96, 8, 1, scale=100)),
         ("a scale of -900", case(11, F32, 96, 8, 1, scale=-900)),
         ("a scale of 900", case(12, F32, 96, 8, 1, scale=900)),
+        ("sums next to nothing, of float32", case(17, F32, 96, 8, 1, scale=-900, phases=16, zero=True)),
+        ("sums next to nothing, of bfloat16", case(18, BF16, 800, 40, 1, scale=-220, phases=16, zero=True)),
+        ("sums next to nothing, of float16", case(19, F16, 800, 40, 1, scale=-90, phases=16, zero=True)),
         ("bfloat16", case(13, BF16, 800, 40, 2, scale=-42, phases=16, starts=single)),
         ("infinities, NaN and zeros of bfloat16", case(14, BF16, 800, 40, 1, odd=True, phases=16)),
         ("float16", case(15, F16, 800, 40, 2, scale=-42, phases=16, starts=half)),

@@ -203,7 +203,7 @@ class _Reader:
 
     def rows(self, shard):
         links, rows = self.node(shard, "modelreg/chunks/1", ("blocks", "chunks"))
-        need(all(self.is_link(link, RAW) for link in is_list(links, 2048, 8)), 1, "link of a block")
+        need(all(self.is_link(link, RAW) for link in is_list(links, 4096, 8)), 1, "link of a block")
         named = []
         for row in is_list(rows, 2048, 8):
             need(isinstance(row, list) and len(row) in (6, 10, 13), 1, "row")

@@ -30,6 +30,8 @@ _ROOT, _FILES = "modelreg/manifest/1", "modelreg/files/1"
 _TENSORS, _CHUNKS = "modelreg/tensors/1", "modelreg/chunks/1"
 _MAX_SHARDS = 2048
 _FILES_A_SHARD, _TENSORS_A_SHARD, _CHUNKS_A_SHARD = 2048, 4096, 2048
+# A row names the block of its payload, and perhaps that of its factors.
+_BLOCKS_A_SHARD = 2 * _CHUNKS_A_SHARD
 _SHARD_BYTES = 960 << 10
 
 _T = TypeVar("_T")
@@ -192,7 +194,7 @@ class _Reader:
 
     def _chunk_shard(self, block: bytes) -> list[Chunk]:
         links, rows = schema.fields(canonical.decode(block), _CHUNKS, ("blocks", "chunks"))
-        blocks = self._links(links, Codec.RAW, _CHUNKS_A_SHARD)
+        blocks = self._links(links, Codec.RAW, _BLOCKS_A_SHARD)
         if len(set(blocks)) != len(blocks):
             raise FormatError("blocks of a shard", expected="none twice", found="one that comes again")
         chunks, seen = [], 0

@@ -31,14 +31,15 @@ def decode(
 
     Raises:
         FormatError: the payload is not what the encoding allows, or base and length do not fit it. No payload
-            makes the decoder allocate more than a few times `length`. The bytes that come back from a payload
-            that was tampered with may be wrong: compare their digest.
+            makes the decoder allocate more than a few times `length`, or 32 MiB for LOWRANK. The bytes that
+            come back from a payload that was tampered with may be wrong: compare their digest.
     """
     known, view = _check(encoding, payload, length)
     parent = _check_base(known, base, length)
     if (factors is not None) != known.needs_factors:
         found = "none" if factors is None else f"{len(memoryview(factors))} bytes"
-        raise FormatError(f"factors for {known.name}", expected="none" if factors else "some", found=found)
+        expected = "some" if known.needs_factors else "none"
+        raise FormatError(f"factors for {known.name}", expected=expected, found=found)
     if factors is not None:
         return _bytes_of(unpack_low_rank(view, parent, memoryview(factors).cast("B"))).toreadonly()
     return _decode(known, view, parent, length).toreadonly()

@@ -1,7 +1,8 @@
 """Finding a low-rank change between two matrices: the choice of who writes (docs/spec/delta.md, section 12).
 
 Method: randomized range finder with power iterations (Halko, Martinsson & Tropp 2011, SIAM Review 53(2),
-algorithms 4.4 and 5.1), always from the same random numbers, so that equal inputs give equal releases.
+algorithms 4.4 and 5.1), always from the same random numbers. Machines still differ in the last bits of what
+they find, and so in the bytes that they write; what is read back is the same.
 """
 
 from dataclasses import dataclass

@@ -116,8 +116,12 @@ class _Prediction:
         lowest = field - ((1 << (word.exponent_bits - 1)) - 1) - word.mantissa_bits
         with np.errstate(invalid="ignore"):
             part = np.ldexp(self.exact - self.rounded, (-lowest).astype(np.int32))
-            place = np.floor((np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0) + 0.5) * count)
-        return np.clip(place, 0, count - 1).astype(np.uint8)
+            # A product with 16 is exact, a sum with 1/2 would not be.
+            place: _Floats = (
+                np.floor(np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0) * count) + count // 2
+            )
+        phases: NDArray[np.uint8] = np.clip(place, 0, count - 1).astype(np.uint8)
+        return phases
 
 
 def _predict(
