@@ -15,7 +15,7 @@ from modelreg.errors import InputError, NotFoundError
 from modelreg_cli.audit_blocks import plan_option, read_plans
 from modelreg_cli.challenge_answer import ChallengeWatch
 from modelreg_cli.password import password_file_option
-from modelreg_cli.serve_receipts import open_receipts, prune_receipts
+from modelreg_cli.serve_receipts import open_receipts, parse_auditor, prune_receipts
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -70,7 +70,13 @@ _PRUNE_SECONDS = 3600.0
     metavar="GIB",
     help="For what opens receipts.  [default: half of the free disk]",
 )
-@click.option("--auditor", "auditors", multiple=True, metavar="ADDRESS", help="Who may see openings.")
+@click.option(
+    "--auditor",
+    "auditors",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Who may see openings, beside the auditors of policies that this key is enrolled in.",
+)
 @click.option(
     "--operator-token-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -129,6 +135,7 @@ def serve_command(
         limits=Limits(queue=queue),
     )
     table = PlanTable(read_plans(plans))
+    allowed = set(map(parse_auditor, auditors))
     limit_memory(memory * _MIB if memory else _half_of_memory())
     loading = Loading(
         home=session.root,
@@ -137,13 +144,15 @@ def serve_command(
         allow_yanked=allow_yanked,
         remark=session.output.remark,
         plans=table,
-        vouch=vouching(session.root, session.ledger, session.home.config.key, session.output.remark),
+        vouch=vouching(
+            session.root, session.ledger, session.home.config.key, session.output.remark, allowed.update
+        ),
     )
     with contextlib.ExitStack() as held:
         service = None
         if session.home.config.key is not None if receipts is None else receipts:
             operator = _token(operator_token_file) if operator_token_file else None
-            service = open_receipts(session, password_file, auditors, operator, table, openings)
+            service = open_receipts(session, password_file, allowed, operator, table, openings)
             held.callback(service.close)
         loader = Loader([parse_target(text) for text in targets], loading)
         table.require_used({served.file for served in loader.models})

@@ -1,7 +1,7 @@
 """The receipts of `serve`: whose key signs them, for which ledger, and how long they are kept."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from modelreg_verifier.receipts.service import ReceiptService
     from modelreg_verifier.trace.plans import PlanTable
 
-__all__ = ["open_receipts", "prune_receipts"]
+__all__ = ["open_receipts", "parse_auditor", "prune_receipts"]
 
 _ADDRESS_DIGITS = 40
 _GIB = 1 << 30
@@ -22,7 +22,7 @@ _GIB = 1 << 30
 def open_receipts(
     session: Session,
     password_file: Path | None,
-    auditors: Iterable[str],
+    auditors: Collection[bytes],
     token: bytes | None,
     plans: "PlanTable",
     openings: int | None,
@@ -32,13 +32,13 @@ def open_receipts(
     Args:
         session: with a home that has a key.
         password_file: holds the key's password.
-        auditors: addresses that may see openings, as texts.
+        auditors: addresses that may see openings, of 20 bytes each; there may be more of them later.
         token: the operator's own, for openings.
         plans: by which files are served.
         openings: GiB that may be kept of them; None for half of what the disk has free, and what is kept.
 
     Raises:
-        InputError: the home has no key, or an address is none.
+        InputError: the home has no key.
         ConflictError: another process signs with this key.
     """
     from modelreg.format.signature import Signer
@@ -49,13 +49,12 @@ def open_receipts(
     from modelreg_verifier.serving.programs import released_programs
 
     home = session.home
-    allowed = frozenset(map(_address, auditors))
     account = KeyStore(home.keystore).load(home.key, session.password(password_file))
     return ReceiptService(
         journal_of(home.root, home.key),
         Signer(bytes(account.key)),
         receipt_domain(home.config.chain.chain_id),
-        auditors=allowed,
+        auditors=auditors,
         token=token,
         plans=plans.plan_of,
         programs=released_programs(home.root, session.ledger, session.output.remark),
@@ -96,7 +95,8 @@ def prune_receipts(
         log({"event": "prune", "error": str(error)})
 
 
-def _address(text: str) -> bytes:
+def parse_auditor(text: str) -> bytes:
+    """Read an address. Raises InputError."""
     digits = text.removeprefix("0x")
     if len(digits) != _ADDRESS_DIGITS or digits.lower().strip("0123456789abcdef"):
         raise InputError("not an address", expected="0x and 40 hexadecimal digits", found=ascii(text)[:60])

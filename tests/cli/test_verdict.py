@@ -3,10 +3,17 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
+from modelreg.config import read_config
+from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
+from modelreg.keys import KeyStore
+from modelreg.ledger.receipt_log_evidence import receipt_domain
+from modelreg.ledger.receipt_log_policy import Outcome
+from modelreg.ledger.signed_verdict import SignedVerdict
 from tests.cli.command import done, modelreg, refused, start
 from tests.cli.test_audit import (  # noqa: F401
     LIAR,
@@ -26,6 +33,16 @@ from modelreg_verifier.trace.plans import PlanTable
 from modelreg_verifier.serving import loader
 PlanTable.candidates = lambda self, file, attached=(): ()
 loader._require_kept = lambda *_: None
+from modelreg_cli import main
+main()
+"""
+# A node that opens its receipts to nobody.
+SHUT = """
+from modelreg_verifier.receipts.access import Access
+from modelreg_verifier.serving.exchange import Refusal
+def check(self, headers, receipt):
+    raise Refusal(403, "not today")
+Access.check = check
 from modelreg_cli import main
 main()
 """
@@ -120,10 +137,9 @@ def test_audit_under_a_policy_that_the_node_did_not_agree_to(world, serve):  # n
 def test_quorum_slashes_a_node_that_withholds(world, serve):  # noqa: F811
     """withheld opening: two of three auditors see that the node shows nothing"""
     done(world.node, "node", "enrol", world.policy)
-    found = serve(world)
+    found = serve(world, program=SHUT)
     ask(found.url, 1)
     batch = anchor(world)
-    # The third auditor alone is among those that the node shows openings to.
     files = verdicts_of_strangers(world, found, batch)
     bond = world.bond()
     slashed = done(world.auditors[1], "verdict", "slash", *files)
@@ -186,12 +202,44 @@ def test_lying_auditor_convicts_nobody(world, serve):  # noqa: F811
     ask(found.url, 1)
     anchor(world)
     # The bribed one says that it got nothing, and brings its verdict twice.
-    [bribed] = verdicts_by(world, found, world.auditors[2])
     [honest] = verdicts_by(world, found, world.auditor)
+    bribed = honest.with_name("bribed.verdict")
+    bribed.write_bytes(bytes(false_verdict(world.auditors[2], honest)))
     bond = world.bond()
     for files in ([bribed], [bribed, bribed], [bribed, honest]):
         assert "too few auditors" in refused(world.node, "verdict", "slash", *files, code=8)
     assert world.bond() == bond
+
+
+def false_verdict(home, honest):
+    """What an auditor who lies signs about the receipt of somebody's honest verdict."""
+    config = read_config(home / "config.toml")
+    account = KeyStore(home / "keystore").load(config.key, config.password_file.read_text().strip())
+    found = SignedVerdict.from_bytes(honest.read_bytes())
+    verdict = replace(found.verdict, outcome=Outcome.WITHHELD)
+    domain = receipt_domain(config.chain.chain_id)
+    signer = Signer(bytes(account.key))
+    return SignedVerdict.sign(signer, verdict, found.signed, found.anchored, found.proof, domain)
+
+
+def test_policys_auditors_see_openings_and_strangers_do_not(world, serve):  # noqa: F811
+    """an operator who names no auditor, and is not to lose the bond for that"""
+    done(world.node, "node", "enrol", world.policy)
+    found = serve(world)
+    ask(found.url, 1)
+    anchor(world)
+    assert world.audit(world.auditors[1], found).code == 0
+    stranger = ("--url", found.url, "--calibration", world.calibration, "--patience", 0)
+    assert modelreg(world.node, "audit", world.address, *stranger).code == 6
+
+
+def test_enrolling_while_serving_what_breaks_the_terms(world, serve, tmp_path):  # noqa: F811
+    other = tmp_path / "bare.plan"
+    other.write_bytes(bytes(TracePlan("model.onnx")))
+    found = serve(world, "--plan", other)
+    done(world.node, "node", "enrol", world.policy)
+    assert found.wait_for("out")["model"] == MODEL
+    assert "would break the terms" in found.wait_for("absent")["error"]
 
 
 def verdicts_by(world, found, auditor):

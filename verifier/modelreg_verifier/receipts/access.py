@@ -2,7 +2,7 @@
 
 import base64
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from struct import Struct
 from typing import Self
@@ -76,13 +76,13 @@ class Access:
 
     Args:
         domain: of the receipts.
-        auditors: addresses of 20 bytes.
+        auditors: addresses of 20 bytes; there may be more of them later.
         token: the operator's own; None for none.
         clock: Unix seconds.
     """
 
     def __init__(
-        self, domain: Domain, auditors: frozenset[bytes], token: bytes | None, clock: Callable[[], float]
+        self, domain: Domain, auditors: Collection[bytes], token: bytes | None, clock: Callable[[], float]
     ) -> None:
         self._domain, self._auditors, self._token, self._clock = domain, auditors, token, clock
 

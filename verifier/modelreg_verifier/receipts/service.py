@@ -1,7 +1,7 @@
 """All that `serve` needs for receipts, opened and closed as one. Specified in docs/spec/openings.md."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class ReceiptService:
         signer: Signer,
         domain: Domain,
         *,
-        auditors: frozenset[bytes] = frozenset(),
+        auditors: Collection[bytes] = (),
         token: bytes | None = None,
         plans: Plans = bare_plan,
         programs: Programs | None = None,

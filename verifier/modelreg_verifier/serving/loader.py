@@ -111,6 +111,9 @@ class Loader:
                 new = self._load(target, source)
                 self.models.put(new)
                 event({"event": "in", **facts, "version": new.version, "release": str(new.release)})
+            elif self._breaks_terms(source, served):
+                self.models.remove(*key)
+                event({"event": "out", **facts, "version": served.version, "release": str(served.release)})
             self._wrong.pop(key, None)
         except ModelregError as error:
             kept = self._served(key)
@@ -125,6 +128,12 @@ class Loader:
 
     def _served(self, key: _Key) -> Served | None:
         return next((known for known in self.models if (known.name, known.selector) == key), None)
+
+    def _breaks_terms(self, source: Source, served: Served) -> bool:
+        """Whether the node has agreed to a policy since, whose terms what it serves does not keep."""
+        plan = self._loading.plans.plan_of(served.release, served.file)
+        duties = self._loading.vouch(source, frozenset()).duties
+        return any(duty.breach(plan, served.engine.runtime) for duty in duties)
 
     def _load(self, target: Target, source: Source) -> Served:
         copy = verified_copy(self._loading.home, source, self._loading.remark)

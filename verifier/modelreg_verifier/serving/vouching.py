@@ -1,6 +1,6 @@
 """What a node serves by: attached plans, and the terms that it agreed to. Follows docs/spec/terms.md."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ def vouching(
     ledger: Callable[[], AbstractContextManager[View]],
     node: bytes | None,
     remark: Callable[[str], None],
+    allow: Callable[[Iterable[bytes]], None] = lambda _: None,
 ) -> Callable[[Source, frozenset[str]], Vouched]:
     """Makes the look-up of what the ledger says of a release with these paths.
 
@@ -29,6 +30,7 @@ def vouching(
         ledger: opens the ledger at its trusted head.
         node: the address, 20 bytes, that signs receipts; None for nobody.
         remark: told what cannot be had.
+        allow: told the accounts that may judge the node, who have to see what opens its receipts.
     """
 
     def vouch(source: Source, files: frozenset[str]) -> Vouched:
@@ -42,6 +44,7 @@ def vouching(
             duties: list[Duty] = []
             for policy in _agreed(log, release.model, node):
                 rules = Rules.read(log, policy, blocks)
+                allow(rules.policy.auditors)
                 duty = rules.vouched(log, release, files, blocks, remark)[1]
                 duties += [duty] if duty else []
         return Vouched(found.plans, tuple(duties))
