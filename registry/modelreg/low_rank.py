@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from modelreg.errors import FormatError
 from modelreg.format.chunks import Correspondence, Span
 from modelreg.format.delta import Encoded, Encoding, WordType, decode
-from modelreg.format.delta.factoring import Change, change_of, factors_of, left_of
+from modelreg.format.delta.factoring import Change, change_of, factors_of, inverse_of, left_of
 from modelreg.format.delta.lowrank import (
     MAX_COLUMNS,
     PREDICTABLE,
@@ -42,6 +42,7 @@ _MAX_FACTOR_BYTES = 512 << 10
 class _Found:
     change: Change
     factors: Factors
+    inverse: NDArray[np.float64]
     packed: bytes
 
 
@@ -77,7 +78,7 @@ class Matrix:
     def _pack(self, chunk: bytes, base: bytes, offset: int, found: _Found) -> bytes:
         word, column = self._word, offset // self._word.width % self._shape[1]
         difference = _difference(chunk, base, word)
-        left = left_of(found.factors, found.change, difference, column)
+        left = left_of(found.factors, found.change, found.inverse, difference, column)
         views = memoryview(chunk), memoryview(base)
         return pack_low_rank(*views, word, column, left, found.factors, _LEVEL)
 
@@ -94,7 +95,7 @@ class Matrix:
         best, least = None, np.inf
         for bits in _BITS:
             factors = factors_of(change, difference, bits)
-            found = _Found(change, factors, pack_factors(factors, _LEVEL))
+            found = _Found(change, factors, inverse_of(factors), pack_factors(factors, _LEVEL))
             size = len(self._pack(chunk, base, skipped, found)) * self._words / self._sample_words + len(
                 found.packed
             )

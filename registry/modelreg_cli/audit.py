@@ -15,6 +15,7 @@ from modelreg.errors import (
     VerificationError,
 )
 from modelreg_cli.audit_blocks import FILE, plan_option, read_calibrations, read_plans
+from modelreg_cli.inference_extra import require_inference
 from modelreg_cli.password import password_file_option
 from modelreg_cli.receipt_log import ADDRESS, WORD
 from modelreg_cli.session import Session, pass_session
@@ -65,7 +66,9 @@ _PATIENCE_SECONDS = 600.0
     help="Seconds to wait for answers of a node that gives none.",
 )
 @click.option(
-    "--report", type=click.Path(path_type=Path, dir_okay=False), help="A page to write, and FILE.json beside."
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A page to write, and FILE.json beside; with --watch FILE-BATCH.",
 )
 @click.option(
     "--verdicts",
@@ -114,6 +117,7 @@ def audit_command(
     Exits with 7 if the node cheated, and with 6 if it withheld something, or more than a tenth of the sample
     could not be decided.
     """
+    require_inference()
     from modelreg_cli.audit_run import Audit, Wanted
 
     if draws is not None and detect is not None:
@@ -133,6 +137,7 @@ def audit_command(
         share=share,
         patience=patience,
         report=report,
+        report_each=watch,
         verdicts=verdicts,
     )
     audit = Audit(session, wanted, password_file)

@@ -11,7 +11,7 @@ from modelreg.errors import ModelregError, NotFoundError, NotPermittedError, Unr
 from modelreg.format.calibration import Calibration
 from modelreg.format.signature import Signer
 from modelreg.keys import KeyStore
-from modelreg.ledger.receipt_log_batches import newest_batches
+from modelreg.ledger.receipt_log_batches import find_batch_at
 from modelreg.ledger.receipt_log_evidence import receipt_domain
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.store.files import os_errors, replace_file
@@ -25,7 +25,7 @@ from modelreg_verifier.audit.evidence import Evidence, write_evidence
 from modelreg_verifier.audit.node_client import NodeClient, Patience
 from modelreg_verifier.audit.sampling import sample_among, seed_of
 from modelreg_verifier.audit.subjects import Trusted, subjects
-from modelreg_verifier.receipts.access import sign_request
+from modelreg_verifier.receipts.access import sign_request_now
 from modelreg_verifier.receipts.claim import Claim
 from modelreg_verifier.receipts.opening import Opening
 from modelreg_verifier.terms.rules import Rules, require_jurisdiction
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Audit", "Wanted"]
 
-_REQUEST_SECONDS = 300
 _TELL_SECONDS = 3.0
 
 
@@ -58,6 +57,7 @@ class Wanted:
     share: float
     patience: float
     report: Path | None
+    report_each: bool
     verdicts: Path | None
 
     def size(self, count: int) -> tuple[int, int]:
@@ -124,7 +124,8 @@ class Audit:
         drawn = sample_among(seed, shown.strata, places, count)
         report = auditor.audit(batch, shown, seed, drawn, false, len(places))
         if wanted.report is not None:
-            write_report(wanted.report, report)
+            stem = f"{wanted.report.stem}-{anchored.index}" if wanted.report_each else wanted.report.stem
+            write_report(wanted.report.with_stem(stem), report)
         if wanted.verdicts is not None and self._rules is not None:
             policy = self._rules.policy
             write_verdicts(wanted.verdicts, self._signer, policy, anchored, shown, report, self._domain)
@@ -172,8 +173,7 @@ class Audit:
         return patience.wait_for(lambda most: self._node.claim(digest, segment, self._header(digest), most))
 
     def _header(self, digest: bytes) -> str:
-        deadline = int(time.time()) + _REQUEST_SECONDS
-        return sign_request(self._signer, digest, deadline, self._domain)
+        return sign_request_now(self._signer, digest, self._domain)
 
     def _keep(self, evidence: Evidence) -> None:
         """Beside the verdicts, for whoever wants to see for themselves."""
@@ -214,12 +214,11 @@ def _telling(session: Session) -> Callable[[int], None]:
 
 
 def _batch(log: ReceiptLogView, node: bytes, index: int | None) -> "AnchoredBatch":
-    if log.require_node(node).batches <= (index or 0):
-        raise NotFoundError(
-            f"node 0x{node.hex()} has anchored no batch" + ("" if index is None else f" {index}"),
-            hint="nodes anchor with `modelreg anchor`",
-        )
-    return next(found for found in newest_batches(log, node) if index in (None, found.index))
+    count = log.require_node(node).batches
+    if not count:
+        hint = "nodes anchor with `modelreg anchor`"
+        raise NotFoundError(f"node 0x{node.hex()} has anchored no batch", hint=hint)
+    return find_batch_at(log, node, count - 1 if index is None else index)
 
 
 def _others(shown: Shown, wanted: frozenset[bytes]) -> int:

@@ -10,6 +10,7 @@ import click
 
 from modelreg.errors import InputError
 from modelreg_cli.audit_blocks import keep_block, plan_option, read_plans
+from modelreg_cli.inference_extra import require_inference
 from modelreg_cli.output import printable
 from modelreg_cli.password import password_file_option
 from modelreg_cli.receipt_log import cost, log_writer
@@ -86,6 +87,7 @@ def calibrate_command(
     auditors judge by the calibrations of the parties that a policy names. Several parties can add theirs,
     each with --plan and the plan that is there.
     """
+    require_inference()
     from modelreg_verifier.trace.calibrate import Grid, calibrate, sampled
     from modelreg_verifier.trace.program import Program
     from modelreg_verifier.trace.runtime import Settings

@@ -1,6 +1,5 @@
 """`dispute`: which operator of a receipt's inference a node did not run."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,6 +8,7 @@ import click
 
 from modelreg.errors import InputError, ModelregError, UnreachableError, VerificationError
 from modelreg_cli.audit_blocks import FILE, read_calibrations
+from modelreg_cli.inference_extra import require_inference
 from modelreg_cli.output import printable
 from modelreg_cli.password import password_file_option
 from modelreg_cli.receipt_log import ADDRESS, WORD, receipt_log
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["dispute_command", "show"]
 
 _CHEATED = 7
-_REQUEST_SECONDS = 300
 _Part = TypeVar("_Part")
 
 
@@ -64,6 +63,7 @@ def dispute_command(
 
     Exits with 7 if the node cheated, and with 6 if it withheld its claim.
     """
+    require_inference()
     from modelreg.ledger.receipt_log_evidence import receipt_domain
     from modelreg_verifier.audit.dispute import settle, without_dispute
     from modelreg_verifier.audit.judge import judge
@@ -105,12 +105,12 @@ def _asking(session: Session, password_file: Path | None) -> Callable[[bytes], s
     from modelreg.format.signature import Signer
     from modelreg.keys import KeyStore
     from modelreg.ledger.receipt_log_evidence import receipt_domain
-    from modelreg_verifier.receipts.access import sign_request
+    from modelreg_verifier.receipts.access import sign_request_now
 
     home = session.home
     account = KeyStore(home.keystore).load(home.key, session.password(password_file))
     signer, domain = Signer(bytes(account.key)), receipt_domain(home.config.chain.chain_id)
-    return lambda receipt: sign_request(signer, receipt, int(time.time()) + _REQUEST_SECONDS, domain)
+    return lambda receipt: sign_request_now(signer, receipt, domain)
 
 
 def _claim(ask: "Callable[[], Claim]", remark: Callable[[str], None]) -> "Claim | None":

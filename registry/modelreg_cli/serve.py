@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelreg.errors import InputError, NotFoundError
+from modelreg.errors import InputError
 from modelreg_cli.audit_blocks import plan_option, read_plans
 from modelreg_cli.challenge_answer import ChallengeWatch
+from modelreg_cli.inference_extra import require_inference
 from modelreg_cli.password import password_file_option
 from modelreg_cli.serve_receipts import open_receipts, parse_auditor, prune_receipts
 from modelreg_cli.session import Session, pass_session
@@ -116,7 +117,7 @@ def serve_command(
     release; without --plan that is the one that the publisher attached, if there is one. A release is refused
     with which this home's key would break the terms of a policy that it is enrolled in.
     """
-    _require_extra()
+    require_inference()
     from modelreg_verifier.serving.engine import limit_memory
     from modelreg_verifier.serving.limits import Limits
     from modelreg_verifier.serving.loader import Loader, Loading
@@ -228,16 +229,6 @@ def _log(line: dict[str, Any]) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(json.dumps(line, separators=(",", ":")) + "\n")
         sys.stderr.flush()
-
-
-def _require_extra() -> None:
-    try:
-        import onnxruntime  # noqa: F401
-        import prometheus_client  # noqa: F401
-    except ImportError as error:
-        raise NotFoundError(
-            f"{error.name} is not installed", hint="pip install 'modelreg[inference]'"
-        ) from None
 
 
 def _token(path: Path) -> bytes:

@@ -8,6 +8,7 @@ import click
 from modelreg.format.names import AtRelease
 from modelreg_cli.audit_blocks import FILE, read_calibrations
 from modelreg_cli.dispute import show
+from modelreg_cli.inference_extra import require_inference
 from modelreg_cli.session import Session, located, pass_session
 from modelreg_cli.verify import release_evidence
 
@@ -52,6 +53,7 @@ def settle_command(
 
     Exits with 7 if the node cheated.
     """
+    require_inference()
     from modelreg.ledger.receipt_log_evidence import receipt_domain
     from modelreg_verifier.audit.dispute import settle
     from modelreg_verifier.audit.judge import Subject

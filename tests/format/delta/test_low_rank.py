@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modelreg.errors import FormatError
 from modelreg.format.delta import Encoding, WordType, decode
-from modelreg.format.delta.factoring import change_of, factors_of, left_of
+from modelreg.format.delta.factoring import change_of, factors_of, inverse_of, left_of
 from modelreg.format.delta.lowrank import Factors, pack_factors, pack_low_rank, rows_of, values_of
 from modelreg.format.delta.words import signed_words
 from tests.format.delta.strategies import fill
@@ -133,7 +133,7 @@ def test_an_adapter_is_found(word, rank):
     change = change_of(difference.reshape(200, 96))
     assert change is not None and change.rank == rank
     factors = factors_of(change, difference.reshape(200, 96), 20)
-    left = left_of(factors, change, difference[30:7000], 30)
+    left = left_of(factors, change, inverse_of(factors), difference[30:7000], 30)
     width = word.width
     chunk, used = child[30 * width : 7000 * width], base[30 * width : 7000 * width]
     payload = pack_low_rank(memoryview(chunk), memoryview(used), word, 30, left, factors, 8)

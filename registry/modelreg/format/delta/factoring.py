@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from modelreg.format.delta.lowrank import MAX_COLUMNS, MAX_ELEMENTS, MAX_FACTOR, Factors, rows_of
 
-__all__ = ["Change", "change_of", "factors_of", "left_of"]
+__all__ = ["Change", "change_of", "factors_of", "inverse_of", "left_of"]
 
 _Floats = NDArray[np.float64]
 _MOST_RANK = 32
@@ -90,12 +90,21 @@ def factors_of(change: Change, difference: _Floats, bits: int) -> Factors:
     return Factors(right.astype(np.int32), scale)
 
 
-def left_of(factors: Factors, change: Change, difference: _Floats, column: int) -> NDArray[np.int32]:
+def inverse_of(factors: Factors) -> _Floats:
+    """What gives the left factor of whole rows, computed once for a matrix; of shape (columns, rank)."""
+    found: _Floats = np.linalg.pinv(factors.values.astype(np.float64))
+    return found
+
+
+def left_of(
+    factors: Factors, change: Change, inverse: _Floats, difference: _Floats, column: int
+) -> NDArray[np.int32]:
     """The left factor, of shape (rows, rank), of the rows that some words touch.
 
     Args:
         factors: the right factor.
         change: what it was made of.
+        inverse: `inverse_of` the factors.
         difference: of the words, in one dimension.
         column: where in its row the first of them stands.
     """
@@ -104,7 +113,7 @@ def left_of(factors: Factors, change: Change, difference: _Floats, column: int) 
     padded = np.zeros(rows * columns)
     padded[column : column + len(difference)] = difference
     whole = padded.reshape(rows, columns)
-    left = _left(right, change.weights, whole)
+    left = whole @ inverse * change.weights
     end = (column + len(difference)) % columns
     if column:
         stop = columns if rows > 1 else column + len(difference)
