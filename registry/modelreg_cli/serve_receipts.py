@@ -66,7 +66,7 @@ def open_receipts(
 def _room_for(root: Path, key: bytes) -> int:
     """Half of what is free on the disk, and what the journal has of it already."""
     from modelreg.store.files import os_errors
-    from modelreg_verifier.receipts.records import segments_of
+    from modelreg_verifier.receipts.log import segments_of
     from modelreg_verifier.receipts.segments import bytes_of
     from modelreg_verifier.receipts.service import journal_of
 

@@ -1,6 +1,7 @@
 """Inferences, journals and what else the tests of receipts need."""
 
 import contextlib
+import math
 import struct
 
 from modelreg.format.commitments import Tensor
@@ -11,7 +12,9 @@ from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import NumericClass, TracePlan
 from modelreg_verifier.receipts.journal import Draft, Journal
 from modelreg_verifier.receipts.kept import Kept, write_kept
+from modelreg_verifier.receipts.log import segments_of
 from modelreg_verifier.receipts.recorder import ReceiptRecorder
+from modelreg_verifier.receipts.segments import remove_segments
 from modelreg_verifier.serving.recorder import Inference
 
 DOMAIN = Domain(31337, b"\x11" * 20)
@@ -107,3 +110,12 @@ def check_chain(page):
 
 def segment_files(path):
     return sorted(file.name for file in (path / "journal.sqlite-openings").iterdir())
+
+
+def remove_openings(path):
+    """Remove all files of a journal's log; returns how many. The newest is never removed, so one is made."""
+    newest = segments_of(path) / f"{2**60:016x}-00000001"
+    newest.touch()
+    removed = remove_segments(segments_of(path), {}, math.inf)
+    newest.unlink()
+    return removed

@@ -4,9 +4,9 @@ import os
 import shutil
 import sqlite3
 import stat
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -23,7 +23,8 @@ from modelreg.format.receipt import Domain, SignedReceipt
 from modelreg_verifier.receipts import journal as module
 from modelreg_verifier.receipts import records as records_module
 from modelreg_verifier.receipts.database import connect
-from modelreg_verifier.receipts.records import KEEP_SECONDS, Anchored, Records, segments_of
+from modelreg_verifier.receipts.log import segments_of
+from modelreg_verifier.receipts.records import KEEP_SECONDS, Anchored, Records
 from modelreg_verifier.receipts.segments import Retention, bytes_of
 from modelreg_verifier.serving.recorder import FullError
 from tests.receipts.making import (
@@ -88,23 +89,37 @@ def test_many_threads_get_one_sequence(tmp_path, path, records):
     check_chain(page)
 
 
-def test_a_receipt_is_written_before_anybody_has_it(tmp_path, path, monkeypatch):
-    """Whoever gets the future's result finds the receipt through another connection at once."""
+def test_a_receipt_is_written_before_anybody_has_it(tmp_path, path):
+    """Another process finds it at once, indexed or not."""
     with journal(tmp_path) as opened:
-        other = connect(path)
-        seen = []
-        future = module.Future
-        monkeypatch.setattr(
-            future,
-            "set_result",
-            lambda self, signed, real=future.set_result: (
-                seen.append(other.execute("SELECT count(*) FROM receipt").fetchone()[0]),
-                real(self, signed),
-            ),
-        )
-        appended(opened, 3)
-        other.close()
-    assert seen == [1, 2, 3]
+        for count in range(1, 4):
+            [signed] = appended(opened, 1)
+            with closing(Records(path)) as other:
+                assert other.find(signed.receipt.digest(DOMAIN)).signed == signed
+                assert len(other.page(opened.epoch, 0, 10)) == count
+
+
+def test_the_index_never_lags_far_behind(tmp_path, path):
+    with journal(tmp_path) as opened, closing(connect(path)) as other:
+        for number in range(200):
+            opened.append(draft(number))
+            [[indexed]] = other.execute("SELECT count(*) FROM receipt")
+            assert number + 1 - indexed <= module._UNINDEXED_MAX
+
+
+def test_readers_and_the_node_index_at_the_same_time(tmp_path, path):
+    def read(_):
+        with closing(Records(path)) as found:
+            for _ in range(50):
+                check_chain(found.page(opened.epoch, 0, 1000))
+
+    small = Retention(segment_bytes=20_000)
+    with journal(tmp_path, retention=small) as opened, ThreadPoolExecutor(4) as pool:
+        readers = pool.map(read, range(3))
+        appended(opened, 400)
+        list(readers)
+        with closing(Records(path)) as found:
+            assert len(found.page(opened.epoch, 0, 1000)) == 400
 
 
 def test_only_the_operator_can_read_the_files(tmp_path, path):
@@ -240,10 +255,10 @@ def test_link_in_place_of_the_journal(tmp_path, path):
 
 
 def test_full_disk_signs_nothing_twice(tmp_path, path, records):
+    """No space for the index: what was refused was not signed, and nothing is lost."""
     with journal(tmp_path) as opened:
         appended(opened, 2)
         opened._connection.execute("PRAGMA max_page_count = 1")
-        opened._connection.execute("CREATE TEMP TABLE t (x)")
         failed = 0
         for number in range(200):
             try:
@@ -255,52 +270,91 @@ def test_full_disk_signs_nothing_twice(tmp_path, path, records):
         assert failed
         opened._connection.execute("PRAGMA max_page_count = 1000000")
         appended(opened, 2)
-        check_chain(records(path).page(opened.epoch, 0, 1000))
+        page = records(path).page(opened.epoch, 0, 1000)
+        assert len(page) == 2 + 200 - failed + 2
+        check_chain(page)
 
 
 def test_tensors_that_cannot_be_written(tmp_path, path, records, monkeypatch):
-    def full(*_):
+    def full(descriptor, parts):
+        os.write(descriptor, bytes(parts[0])[:20])
         raise OSError(28, "No space left on device")
 
     with journal(tmp_path) as opened:
         appended(opened, 1)
         with monkeypatch.context() as patched:
             patched.setattr(os, "writev", full)
-            with pytest.raises(UnreachableError, match="No space left"):
-                opened.append(draft(9))
+            for _ in range(2):
+                with pytest.raises(UnreachableError, match="No space left"):
+                    opened.append(draft(9))
         made = appended(opened, 2, size=100)
         found = records(path)
-        check_chain(found.page(opened.epoch, 0, 10))
+        page = found.page(opened.epoch, 0, 10)
+        assert len(page) == 3
+        check_chain(page)
         assert found.kept(found.find(made[1].receipt.digest(DOMAIN))).inputs["x"].dims == (100,)
-        assert len(segment_files(tmp_path)) == 2
+        assert len(segment_files(tmp_path)) == 3  # one has the receipt, and half an entry
 
 
-def test_a_commit_whose_end_is_not_known(tmp_path, path, records, monkeypatch):
-    """The transaction is there, and its writer was told that it failed: the next goes on behind it."""
-    real = module.writing
+def test_a_write_whose_end_is_not_known(tmp_path, path, records, monkeypatch):
+    """The entry is there, and its writer was told that it failed: the next goes on behind it."""
+    real = os.writev
 
-    def lying(connection, where):
-        class Manager:
-            def __enter__(self):
-                self.inner = real(connection, where)
-                return self.inner.__enter__()
-
-            def __exit__(self, *error):
-                self.inner.__exit__(*error)
-                raise UnreachableError("told so")
-
-        return Manager()
+    def lying(descriptor, parts):
+        real(descriptor, parts)
+        raise OSError(5, "Input/output error")
 
     with journal(tmp_path) as opened:
         appended(opened, 1)
         with monkeypatch.context() as patched:
-            patched.setattr(module, "writing", lying)
-            with pytest.raises(UnreachableError, match="told so"):
+            patched.setattr(os, "writev", lying)
+            with pytest.raises(UnreachableError, match="Input/output error"):
                 opened.append(draft(8))
         appended(opened, 2)
         page = records(path).page(opened.epoch, 0, 10)
     assert len(page) == 4
     check_chain(page)
+
+
+def test_the_newest_file_is_removed_under_a_node(tmp_path, path, records):
+    """By somebody else: then nothing more is signed, and the next start begins a new epoch."""
+    with journal(tmp_path) as opened:
+        appended(opened, 3)
+        for name in segment_files(tmp_path):
+            (segments_of(path) / name).unlink()
+        for _ in range(2):
+            with pytest.raises(UnreachableError, match="was removed"):
+                appended(opened, 1)
+    with journal(tmp_path) as again:
+        appended(again, 2)
+        check_chain(records(path).page(again.epoch, 0, 10))
+        assert records(path).unbatched() == (again.epoch, 0, 2)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 8, 570, 571, 600])
+def test_an_entry_that_is_not_whole(tmp_path, path, records, kept):
+    """Cut off anywhere, it was never in the journal, and the entries before it are."""
+    with journal(tmp_path) as opened:
+        appended(opened, 2, size=100)
+    file = segments_of(path) / segment_files(tmp_path)[0]
+    size = file.stat().st_size // 2
+    os.truncate(file, size + kept)
+    assert len(records(path).page(opened.epoch, 0, 10)) == 1
+    with journal(tmp_path) as again:
+        appended(again, 1)
+        assert len(records(path).page(again.epoch, 0, 10)) == 1
+    assert len(records(path).page(opened.epoch, 0, 10)) == 1
+
+
+@pytest.mark.parametrize("at", [0, 4, 8, 16, 48, 400, 570])
+def test_an_entry_that_the_power_damaged(tmp_path, path, records, at):
+    with journal(tmp_path) as opened:
+        appended(opened, 3, size=100)
+    file = segments_of(path) / segment_files(tmp_path)[0]
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 3 + at] ^= 1
+    file.write_bytes(raw)
+    assert len(records(path).page(opened.epoch, 0, 10)) == 1
 
 
 def test_writes_are_partial(tmp_path, path, records, monkeypatch):
@@ -312,61 +366,6 @@ def test_writes_are_partial(tmp_path, path, records, monkeypatch):
         [raw] = found.page(opened.epoch, 0, 1)
         kept = found.kept(found.find(SignedReceipt.from_bytes(raw).receipt.digest(DOMAIN)))
         assert bytes(kept.inputs["x"].data) == bytes(inference().inputs["x"].data)
-
-
-def held_up(opened):
-    """Have the next write wait; returns what lets it go on."""
-    real, held = opened._write, threading.Event()
-    opened._write = lambda drafts: (held.wait(30), real(drafts))[1]
-    return held
-
-
-def begun(pool, opened, number):
-    """Another thread's receipt, once it is in the queue or in the making."""
-    before = len(opened._waiting) + opened._turn.locked()
-    future = pool.submit(opened.append, draft(number))
-    while len(opened._waiting) + opened._turn.locked() == before:
-        time.sleep(0.001)
-    return future
-
-
-def test_too_many_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_WAITING_MAX", 4)
-    with journal(tmp_path) as opened, ThreadPoolExecutor(5) as pool:
-        held = held_up(opened)
-        futures = [begun(pool, opened, 0)]
-        while opened._waiting:
-            time.sleep(0.001)
-        futures += [begun(pool, opened, number) for number in range(1, 5)]
-        with pytest.raises(UnreachableError, match="too many"):
-            opened.append(draft())
-        held.set()
-        assert [future.result(30).receipt.seq for future in futures] == list(range(5))
-
-
-def test_one_signs_for_all_that_wait(tmp_path, path, records):
-    groups = []
-    with journal(tmp_path) as opened, ThreadPoolExecutor(5) as pool:
-        held, real = held_up(opened), opened._write
-        opened._write = lambda drafts: (groups.append(len(drafts)), real(drafts))[1]
-        futures = [begun(pool, opened, 0)]
-        while opened._waiting:
-            time.sleep(0.001)
-        futures += [begun(pool, opened, number) for number in range(1, 5)]
-        held.set()
-        assert [future.result(30).receipt.seq for future in futures] == list(range(5))
-        check_chain(records(path).page(opened.epoch, 0, 10))
-    assert groups == [1, 4]
-
-
-def test_what_waits_when_the_journal_closes_is_signed(tmp_path, path, records):
-    with ThreadPoolExecutor(3) as pool:
-        with journal(tmp_path) as opened:
-            held = held_up(opened)
-            futures = [begun(pool, opened, number) for number in range(2)]
-            held.set()
-        assert sorted(future.result(30).receipt.seq for future in futures) == [0, 1]
-    assert len(records(path).page(opened.epoch, 0, 10)) == 2
 
 
 # Batches.
@@ -450,7 +449,7 @@ def test_anchors_are_noted_and_moved(tmp_path, path, records):
 
 
 def test_openings_cannot_be_evicted_by_large_requests(tmp_path, path, records):
-    limits = Retention(bytes_max=4000, segment_bytes=1000)
+    limits = Retention(bytes_max=8000, segment_bytes=2000)
     with journal(tmp_path, retention=limits) as opened:
         made = appended(opened, 5, size=300)
         with pytest.raises(FullError, match="no room"):
@@ -466,25 +465,25 @@ def test_openings_cannot_be_evicted_by_large_requests(tmp_path, path, records):
 
 
 def test_room_comes_back_when_openings_go(tmp_path, path, records):
-    limits = Retention(bytes_max=1000)
+    limits = Retention(bytes_max=3000, segment_bytes=1000)
     with journal(tmp_path, retention=limits) as opened:
-        appended(opened, 1, size=700)
+        appended(opened, 2, size=700)
+        used, _ = opened.room
         with pytest.raises(FullError):
             appended(opened, 1, size=700)
         records(path).prune(time.time() + limits.seconds_max + 5, limits)
         opened.recount()
-        assert opened.room == (0, 1000)
+        assert opened.room == (used // 2, 3000)  # the newest file stays: the node writes to it
+        appended(opened, 1, size=700)
+        check_chain(records(path).page(opened.epoch, 0, 10))
 
 
 def test_what_was_refused_or_failed_takes_no_room(tmp_path, path, monkeypatch):
     with journal(tmp_path) as opened:
-        monkeypatch.setattr(module, "sign", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        monkeypatch.setattr(opened, "_signer", None)
+        with pytest.raises(AttributeError):
             appended(opened, 1, size=10)
-        deadline = time.monotonic() + 5
-        while opened.room[0] != bytes_of(segments_of(path)) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert opened.room[0] == bytes_of(segments_of(path))
+        assert opened.room[0] == bytes_of(segments_of(path)) == 0
 
 
 def test_openings_of_a_late_anchor_stay_until_nobody_can_judge_them(tmp_path, path, records):
@@ -512,8 +511,8 @@ def test_openings_of_a_late_anchor_stay_until_nobody_can_judge_them(tmp_path, pa
 
 
 def test_old_tensors_go(tmp_path, path, records):
-    with journal(tmp_path) as opened:
-        [signed] = appended(opened, 1, size=10)
+    with journal(tmp_path, retention=Retention(segment_bytes=1)) as opened:
+        signed, _ = appended(opened, 2, size=10)
         found = records(path)
         row = found.find(signed.receipt.digest(DOMAIN))
         written = (segments_of(path) / segment_files(tmp_path)[0]).stat().st_mtime

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-import math
 import re
 
 import pytest
@@ -21,9 +20,21 @@ from modelreg_verifier.receipts.opening_check import check_opening, missing_part
 from modelreg_verifier.receipts.pages import PAGE_MAX, ReceiptPages
 from modelreg_verifier.receipts.recorder import HEADER
 from modelreg_verifier.receipts.records import Anchored, Records
-from modelreg_verifier.receipts.segments import Retention, remove_segments
+from modelreg_verifier.receipts.segments import Retention
 from modelreg_verifier.serving.exchange import Refusal
-from tests.receipts.making import CUTS, DOMAIN, NODE, NOW, PLAN, Clock, appended, floats, journal, record
+from tests.receipts.making import (
+    CUTS,
+    DOMAIN,
+    NODE,
+    NOW,
+    PLAN,
+    Clock,
+    appended,
+    floats,
+    journal,
+    record,
+    remove_openings,
+)
 from tests.receipts.test_access import AUDITOR, TOKEN
 
 OPERATOR = {"Authorization": "Bearer " + TOKEN.decode()}
@@ -302,7 +313,8 @@ def test_large_openings_count_until_they_are_sent(world, monkeypatch):
 
 def test_opening_that_is_gone(world):
     _, digest = world.record()
-    remove_segments(world.journal.path.with_name("journal.sqlite-openings"), {}, math.inf)
+    assert world.get(f"/openings/{digest}", {}, OPERATOR)[0] == 200
+    assert remove_openings(world.journal.path) == 1
     assert world.get(f"/openings/{digest}", {}, OPERATOR)[0] == 410
 
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import time
 
 import pytest
@@ -15,10 +14,10 @@ from modelreg_verifier.receipts.claim import read_claim
 from modelreg_verifier.receipts.opening import read_opening
 from modelreg_verifier.receipts.opening_check import check_opening, missing_parts
 from modelreg_verifier.receipts.records import Records
-from modelreg_verifier.receipts.segments import Retention, remove_segments
+from modelreg_verifier.receipts.segments import Retention
 from modelreg_verifier.receipts.service import ReceiptService, journal_of
 from modelreg_verifier.trace.program import Program
-from tests.receipts.making import DOMAIN, NODE
+from tests.receipts.making import DOMAIN, NODE, remove_openings
 from tests.serving import graphs
 from tests.serving.running import ask, infer, running
 
@@ -127,6 +126,5 @@ def test_a_clock_that_jumps_ahead_removes_nothing(service, monkeypatch):
         assert records.kept(records.find(digest))
     service.prune(later)  # nor does a ledger that lies
     assert records.kept(records.find(digest))
-    directory = service.journal.path.with_name(service.journal.path.name + "-openings")
-    assert remove_segments(directory, {}, math.inf) == 1
+    assert remove_openings(service.journal.path) == 1
     records.close()

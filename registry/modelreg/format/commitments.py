@@ -12,7 +12,7 @@ from struct import Struct
 
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format import canonical, tree
-from modelreg.format.digest import DIGEST_BYTES, HashAlgorithm, keccak256
+from modelreg.format.digest import DIGEST_BYTES, blake3_256, keccak256
 
 __all__ = [
     "DATATYPES",
@@ -133,7 +133,7 @@ def _values(tensors: Mapping[str, Tensor], digests: dict[int, bytes], most: int)
     parts = [first]
     for (_, tensor), following in zip(ordered, rest, strict=True):
         parts += _digest(tensor, digests), following
-    return HashAlgorithm.BLAKE3_256.digest(b"".join(parts)).value
+    return blake3_256(b"".join(parts))
 
 
 @lru_cache(_FRAMES)
@@ -163,7 +163,7 @@ def _check_name(name: str) -> None:
 def _digest(tensor: Tensor, digests: dict[int, bytes]) -> bytes:
     digest = digests.get(id(tensor))
     if digest is None:
-        digest = HashAlgorithm.BLAKE3_256.digest(_octets(tensor.data)).value
+        digest = blake3_256(_octets(tensor.data))
         digests[id(tensor)] = digest
     return digest
 

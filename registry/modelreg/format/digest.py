@@ -11,7 +11,7 @@ import sha3
 
 from modelreg.errors import FormatError
 
-__all__ = ["DIGEST_BYTES", "Digest", "HashAlgorithm", "keccak256"]
+__all__ = ["DIGEST_BYTES", "Digest", "HashAlgorithm", "blake3_256", "keccak256"]
 
 DIGEST_BYTES = 32
 
@@ -19,9 +19,11 @@ DIGEST_BYTES = 32
 _BLAKE3_THREADS_FROM = 4 << 20
 
 
-def _blake3(data: bytes | memoryview) -> bytes:
-    threads = blake3.blake3.AUTO if len(data) >= _BLAKE3_THREADS_FROM else 1
-    return blake3.blake3(data, max_threads=threads).digest()
+def blake3_256(data: bytes | memoryview) -> bytes:
+    """BLAKE3 of contiguous bytes: 32 bytes."""
+    if len(data) < _BLAKE3_THREADS_FROM:
+        return blake3.blake3(data).digest()
+    return blake3.blake3(data, max_threads=blake3.blake3.AUTO).digest()
 
 
 def _sha256(data: bytes | memoryview) -> bytes:
@@ -59,7 +61,7 @@ class HashAlgorithm(Enum):
 
 _LABELS = {HashAlgorithm.BLAKE3_256: "blake3", HashAlgorithm.SHA2_256: "sha2-256"}
 _FUNCTIONS: dict[HashAlgorithm, Callable[[bytes | memoryview], bytes]] = {
-    HashAlgorithm.BLAKE3_256: _blake3,
+    HashAlgorithm.BLAKE3_256: blake3_256,
     HashAlgorithm.SHA2_256: _sha256,
 }
 

@@ -1,6 +1,7 @@
 """Signed receipts as JSON and as a header's text. Specified in docs/spec/receipt.md, section 6."""
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from modelreg.format.strict_json import hex_bytes, load, members, natural
 __all__ = [
     "MAX_JSON_BYTES",
     "answer_object",
+    "answer_text",
     "from_header",
     "read_answer",
     "read_object",
@@ -42,6 +44,11 @@ _FIELDS = {
 }
 _DOMAIN_KEYS = ("name", "version", "chainId", "verifyingContract")
 _ANSWER_KEYS = ("receipt", "digest", "signature")
+_ANSWER = (
+    '{"receipt":{'
+    + ",".join(f'"{name}":' + ('"0x%s"' if size else "%d") for name, size in _FIELDS.items())
+    + '},"digest":"0x%s","signature":"0x%s"}'
+)
 
 
 def to_object(signed: SignedReceipt, domain: Domain) -> dict[str, Any]:
@@ -57,12 +64,14 @@ def to_object(signed: SignedReceipt, domain: Domain) -> dict[str, Any]:
 
 def answer_object(signed: SignedReceipt, domain: Domain) -> dict[str, Any]:
     """The object without its domain, as an answer of the inference protocol has it."""
-    receipt = {
-        name: value if isinstance(value, int) else _hex(bytes(value))
-        for name, value in zip(_FIELDS, signed.receipt.values, strict=True)
-    }
-    digest = _hex(signed.receipt.digest(domain))
-    return {"receipt": receipt, "digest": digest, "signature": _hex(signed.signature)}
+    found: dict[str, Any] = json.loads(answer_text(signed, domain))
+    return found
+
+
+def answer_text(signed: SignedReceipt, domain: Domain) -> str:
+    """The same object as JSON without spaces."""
+    values = (value if isinstance(value, int) else value.hex() for value in signed.receipt.values)
+    return _ANSWER % (*values, signed.receipt.digest(domain).hex(), signed.signature.hex())
 
 
 def read_object(raw: bytes, domain: Domain) -> SignedReceipt:

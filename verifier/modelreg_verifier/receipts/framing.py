@@ -11,13 +11,16 @@ from modelreg.format import canonical, schema
 from modelreg.format.commitments import Tensor
 
 __all__ = [
+    "Layout",
     "Slot",
     "check_total",
     "end",
+    "layout",
     "payload",
     "read_header",
     "read_table",
     "read_tensors",
+    "rows",
     "table",
     "write_header",
 ]
@@ -38,10 +41,25 @@ class Slot:
     size: int
 
 
+Layout = tuple[Slot, ...]
+
+
+def layout(tensors: Mapping[str, Tensor]) -> Layout:
+    """All of a set but its bytes, in ascending order of the names."""
+    return tuple(
+        Slot(name, item.datatype, item.dims, memoryview(item.data).nbytes)
+        for name, item in sorted(tensors.items())
+    )
+
+
+def rows(slots: Layout) -> list[list[Any]]:
+    """The rows that stand for a set in a header."""
+    return [[slot.name, slot.datatype, list(slot.dims), slot.size] for slot in slots]
+
+
 def table(tensors: Mapping[str, Tensor]) -> list[list[Any]]:
-    """The rows that stand for a set in a header, in ascending order of the names."""
-    rows = ((name, tensors[name]) for name in sorted(tensors))
-    return [[name, item.datatype, list(item.dims), memoryview(item.data).nbytes] for name, item in rows]
+    """The rows of tensors."""
+    return rows(layout(tensors))
 
 
 def payload(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:
@@ -64,9 +82,9 @@ def read_header(file: BinaryIO, kind: str, names: Sequence[str]) -> list[Any]:
     return schema.fields(canonical.decode(block, max_bytes=HEADER_BYTES_MAX), kind, names)
 
 
-def read_table(value: Any, most: int, rows: int = _MAX_TENSORS) -> tuple[Slot, ...]:
-    """Read at most `rows` rows of a set with at most `most` bytes of tensors. Raises FormatError."""
-    slots = tuple(_slot(row, most) for row in schema.array(value, rows))
+def read_table(value: Any, most: int, count: int = _MAX_TENSORS) -> tuple[Slot, ...]:
+    """Read at most `count` rows of a set with at most `most` bytes of tensors. Raises FormatError."""
+    slots = tuple(_slot(row, most) for row in schema.array(value, count))
     if any(a.name.encode() >= b.name.encode() for a, b in pairwise(slots)):
         raise FormatError("tensors", expected="strictly ascending names", found="another order")
     return slots

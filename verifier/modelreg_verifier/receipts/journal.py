@@ -4,9 +4,7 @@ Specified in docs/spec/openings.md, section 5.
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +12,16 @@ from threading import Lock
 
 from modelreg.errors import ConflictError, UnreachableError
 from modelreg.format.names import ReleaseId
-from modelreg.format.receipt import INTEGER_END, SCHEMA, Domain, Receipt, SignedReceipt, sign
+from modelreg.format.receipt import INTEGER_END, SCHEMA, Domain, Receipt, SignedReceipt
 from modelreg.format.signature import Signer
 from modelreg.store.lock import file_lock
 from modelreg_verifier.receipts.database import connect, create, durably, translated, writing
-from modelreg_verifier.receipts.records import segments_of
-from modelreg_verifier.receipts.segments import Place, Retention, SegmentWriter
+from modelreg_verifier.receipts.log import entry_head, index_log, segments_of
+from modelreg_verifier.receipts.segments import Retention, SegmentWriter
 
 __all__ = ["Draft", "Journal"]
 
-_WAITING_MAX = 4096
-_GROUP_MAX = 256
+_UNINDEXED_MAX = 64  # a millisecond's work
 _MS = 1000
 
 
@@ -49,14 +46,6 @@ class Draft:
     response: bytes = field(repr=False)
     blocks: Mapping[bytes, bytes] = field(repr=False)
     kept: list[bytes | memoryview] = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        """Bytes of what is kept."""
-        return sum(memoryview(part).nbytes for part in self.kept)
-
-
-_Waiting = tuple[Draft, "Future[SignedReceipt]"]
 
 
 class Journal:
@@ -93,7 +82,6 @@ class Journal:
     ) -> None:
         self.path, self.domain, self.node = path, domain, signer.address
         self._signer, self._clock = signer, clock
-        self._waiting: deque[_Waiting] = deque()
         self._turn = Lock()
         self._blocks: set[bytes] = set()
         self._closed = False
@@ -107,8 +95,10 @@ class Journal:
             held.callback(self._segments.close)
             self._held = held.pop_all()
         self._next: tuple[int, bytes] | None = (0, bytes(32))
+        self._unindexed = 0
 
     def _begin(self, anchored_epoch: int | None) -> int:
+        index_log(self._connection, self.path)  # only that of the last epoch is looked at
         with durably(self._connection, self.path):
             [last] = self._connection.execute("SELECT max(epoch) FROM epoch").fetchone()
             known = (-1 if epoch is None else epoch for epoch in (last, anchored_epoch))
@@ -119,26 +109,28 @@ class Journal:
         return epoch
 
     def append(self, draft: Draft) -> SignedReceipt:
-        """Sign a receipt and write it.
-
-        Of several threads that come at a time one signs for all: handing over to a thread of the journal's
-        own would take longer than signing does.
+        """Sign a receipt and write it: when this returns, no kill loses it.
 
         Raises:
             FullError: there is no room for what opens it.
-            ModelregError: the journal is closed, too many wait, or it could not be written.
+            ModelregError: the journal is closed, or it could not be written.
         """
-        future: Future[SignedReceipt] = Future()
-        if self._closed:
-            raise UnreachableError("the journal is closed")
-        if len(self._waiting) >= _WAITING_MAX:
-            raise UnreachableError("too many receipts wait", found=_WAITING_MAX)
-        self._segments.reserve(draft.size)
-        self._waiting.append((draft, future))
         with self._turn:
-            while not future.done():
-                self._sign_waiting()
-        return future.result()
+            if self._closed:
+                raise UnreachableError("the journal is closed")
+            self._note_blocks(draft.blocks)
+            if self._unindexed >= _UNINDEXED_MAX:
+                self._index()
+            seq, previous = self._next or self._read_next()
+            self._next = None  # until it is known how the write ended
+            receipt = self._receipt(draft, seq, previous)
+            digest = receipt.digest(self.domain)
+            signed = SignedReceipt(receipt, self._signer.sign(digest))
+            size = sum(memoryview(part).nbytes for part in draft.kept)
+            self._segments.append([entry_head(signed, digest, draft.response, size), *draft.kept])
+            self._next = seq + 1, digest
+            self._unindexed += 1
+        return signed
 
     @property
     def room(self) -> tuple[int, int]:
@@ -151,53 +143,25 @@ class Journal:
 
     def close(self) -> None:
         """Let others open the journal; what comes from now on is refused."""
-        if not self._closed:
-            self._closed = True
-            with self._turn:
-                while self._waiting:
-                    self._sign_waiting()
+        with self._turn:
+            if not self._closed:
+                self._closed = True
                 self._held.close()
 
-    def _sign_waiting(self) -> None:
-        """Sign for the first ones that wait; only whoever has the turn does."""
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _GROUP_MAX))]
-        try:
-            made = self._write([draft for draft, _ in group])
-        except Exception as error:  # noqa: BLE001  those who wait must hear of whatever it was
-            self._next = None
-            for _, future in group:
-                future.set_exception(error)
-        else:
-            for (_, future), signed in zip(group, made, strict=True):
-                future.set_result(signed)
-        self._segments.release(sum(draft.size for draft, _ in group))
+    def _note_blocks(self, blocks: Mapping[bytes, bytes]) -> None:
+        new = {digest: body for digest, body in blocks.items() if digest not in self._blocks}
+        if new:
+            with writing(self._connection, self.path):
+                self._connection.executemany("INSERT OR IGNORE INTO block VALUES (?, ?)", new.items())
+            self._blocks |= new.keys()
 
-    def _write(self, drafts: list[Draft]) -> list[SignedReceipt]:
-        """One transaction for a group: after it, no kill loses any of them; without it, none was signed."""
-        if not drafts:
-            return []
-        seq, previous = self._next or self._read_next()
-        places = [self._segments.append(draft.kept) for draft in drafts]
-        made: list[SignedReceipt] = []
-        rows = []
-        for draft, place in zip(drafts, places, strict=True):
-            signed = sign(self._receipt(draft, seq, previous), self.domain, self._signer)
-            previous = signed.receipt.digest(self.domain)
-            rows.append(_row(signed, previous, draft, place))
-            made.append(signed)
-            seq += 1
-        new = {digest: body for draft in drafts for digest, body in draft.blocks.items()}
-        for digest in self._blocks & new.keys():
-            del new[digest]
-        with writing(self._connection, self.path):
-            self._connection.executemany("INSERT OR IGNORE INTO block VALUES (?, ?)", new.items())
-            self._connection.executemany("INSERT INTO receipt VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        self._blocks |= new.keys()
-        self._next = seq, previous
-        return made
+    def _index(self) -> None:
+        index_log(self._connection, self.path)
+        self._unindexed = 0
 
     def _read_next(self) -> tuple[int, bytes]:
         """Where the epoch goes on, after a write whose end is not known."""
+        self._index()
         query = "SELECT seq + 1, digest FROM receipt WHERE epoch = ? ORDER BY seq DESC LIMIT 1"
         with translated(self.path):
             row = self._connection.execute(query, (self.epoch,)).fetchone()
@@ -232,9 +196,3 @@ def _lock(held: ExitStack, path: Path) -> None:
             found=error.found,
             hint="one process at a time signs for a node; end the other `modelreg serve`",
         ) from None
-
-
-def _row(signed: SignedReceipt, digest: bytes, draft: Draft, place: Place) -> tuple[object, ...]:
-    receipt = signed.receipt
-    where = (place.segment, place.start, place.size)
-    return receipt.epoch, receipt.seq, digest, bytes(signed), draft.response, *where

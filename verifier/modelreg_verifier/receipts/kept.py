@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from io import BytesIO
 
 from modelreg.errors import FormatError
@@ -10,11 +11,14 @@ from modelreg.format.commitments import Tensor
 from modelreg.format.trace_plan import MAX_CUTS
 from modelreg_verifier.receipts import framing
 from modelreg_verifier.receipts.committing import SALT_BYTES
+from modelreg_verifier.receipts.framing import Layout
 
 __all__ = ["Kept", "read_kept", "write_kept"]
 
 _KIND = "modelreg/kept/1"
 _NAMES = ("salts", "inputs", "outputs", "cuts")
+_HEADERS = 512
+_GAP = b"\xff" * SALT_BYTES  # in no text, as no UTF-8 has such a byte, and longer than any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +34,27 @@ class Kept:
 def write_kept(kept: Kept) -> list[bytes | memoryview]:
     """The parts to write, one after the other."""
     cuts = kept.cuts or ()
+    layouts = None if kept.cuts is None else tuple(map(framing.layout, cuts))
+    start, end = _header(len(kept.salts), framing.layout(kept.inputs), framing.layout(kept.outputs), layouts)
+    tensors = [part for each in (kept.inputs, kept.outputs, *cuts) for part in framing.payload(each)]
+    return [start, b"".join(kept.salts), end, *tensors]
+
+
+@lru_cache(_HEADERS)
+def _header(
+    salts: int, inputs: Layout, outputs: Layout, cuts: tuple[Layout, ...] | None
+) -> tuple[bytes, bytes]:
+    """What stands before and behind the salts: a node writes the same again and again."""
+    gap = _GAP * salts
     header = {
         "kind": _KIND,
-        "salts": b"".join(kept.salts),
-        "inputs": framing.table(kept.inputs),
-        "outputs": framing.table(kept.outputs),
-        "cuts": None if kept.cuts is None else [framing.table(cut) for cut in cuts],
+        "salts": gap,
+        "inputs": framing.rows(inputs),
+        "outputs": framing.rows(outputs),
+        "cuts": None if cuts is None else list(map(framing.rows, cuts)),
     }
-    tensors = [part for each in (kept.inputs, kept.outputs, *cuts) for part in framing.payload(each)]
-    return [framing.write_header(header), *tensors]
+    start, _, end = framing.write_header(header).partition(gap)
+    return start, end
 
 
 def read_kept(raw: bytes) -> Kept:

@@ -1,6 +1,5 @@
 """Makes the receipt of each inference that `serve` answers. Specified in docs/spec/openings.md, section 4."""
 
-import json
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ from functools import lru_cache
 from modelreg.errors import FormatError, InputError, UnreachableError
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SignedReceipt
-from modelreg.format.receipt_text import answer_object, to_header
+from modelreg.format.receipt_text import answer_text, to_header
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.receipts.committing import Committed, commit_to
@@ -90,7 +89,7 @@ class ReceiptRecorder:
         )
 
     def _addition(self, signed: SignedReceipt, committed: Committed | None) -> Addition:
-        text = json.dumps(answer_object(signed, self._journal.domain), separators=(",", ":"))
+        text = answer_text(signed, self._journal.domain)
         parameters: dict[str, Scalar] = {_RECEIPT: text}
         if committed is not None:
             parameters["modelreg_input_salt"] = f"0x{committed.input_salt.hex()}"

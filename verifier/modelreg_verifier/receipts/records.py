@@ -12,19 +12,15 @@ from modelreg.format.batch import MAX_RECEIPTS, Batch, BatchTree
 from modelreg.format.receipt import Domain, SignedReceipt
 from modelreg_verifier.receipts.database import connect, durably, translated, writing
 from modelreg_verifier.receipts.kept import Kept, read_kept
+from modelreg_verifier.receipts.log import index_log, segments_of
 from modelreg_verifier.receipts.segments import Place, Retention, read_segment, remove_segments, sync_segments
 
-__all__ = ["KEEP_SECONDS", "Anchored", "Record", "Records", "segments_of"]
+__all__ = ["KEEP_SECONDS", "Anchored", "Record", "Records"]
 
 KEEP_SECONDS = 14 * 86_400
 """How long receipts outlive their anchor: 13 days in which a policy can judge them, and one more."""
 
 _SLICE = 2000
-
-
-def segments_of(path: Path) -> Path:
-    """Where the tensors of a journal lie."""
-    return path.with_name(path.name + "-openings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +62,7 @@ class Records:
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         with self._lock, translated(self.path):
+            index_log(self._connection, self.path)
             return self._connection.execute(query, values).fetchall()
 
     def find(self, digest: bytes) -> Record:

@@ -1,4 +1,4 @@
-"""Tensors in files that are appended to and removed whole. Specified in docs/spec/openings.md, section 5."""
+"""Files that are appended to and removed whole. Specified in docs/spec/openings.md, section 5."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from modelreg.errors import NotFoundError
+from modelreg.errors import NotFoundError, UnreachableError
 from modelreg.store.files import os_errors, sync_directory
 from modelreg_verifier.serving.recorder import FullError
 
@@ -16,6 +16,8 @@ __all__ = [
     "Retention",
     "SegmentWriter",
     "bytes_of",
+    "next_segment",
+    "open_segment",
     "read_segment",
     "remove_segments",
     "sync_segments",
@@ -62,18 +64,18 @@ class SegmentWriter:
 
     def __init__(self, directory: Path, epoch: int, retention: Retention) -> None:
         self._directory, self._retention = directory, retention
-        self._place = Place(epoch, 0, 0, 0)
+        self._epoch, self._segment, self._size = epoch, 0, 0
         self._descriptor: int | None = None
         self._counting = Lock()
-        self._written = self._reserved = 0
+        self._written = 0
         with os_errors(f"cannot make {directory}"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.recount()
 
     @property
     def used(self) -> int:
-        """Bytes of all files, and of what was reserved."""
-        return self._written + self._reserved
+        """Bytes of all files."""
+        return self._written
 
     @property
     def most(self) -> int:
@@ -85,52 +87,54 @@ class SegmentWriter:
         with self._counting, os_errors(f"cannot use {self._directory}"):
             self._written = bytes_of(self._directory)
 
-    def reserve(self, size: int) -> None:
-        """Take so many bytes before they are written. Raises FullError: what is kept may not be dropped."""
+    def _reserve(self, size: int) -> None:
         with self._counting:
-            if self.used + size > self.most:
+            if self._written + size > self.most:
                 raise FullError(
                     "no room to keep another opening",
                     expected=f"at most {self.most} bytes of them",
-                    found=f"{self.used} and {size} more",
+                    found=f"{self._written} and {size} more",
                     hint="they go 14 days after their receipts were anchored; or serve with more --openings",
                 )
-            self._reserved += size
+            self._written += size  # some of it may lie there after an error too
 
-    def release(self, size: int) -> None:
-        """Give back so many reserved bytes: they were written, or will not be."""
-        with self._counting:
-            self._reserved -= size
-
-    def append(self, buffers: Sequence[bytes | memoryview]) -> Place:
+    def append(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Write bytes behind each other; on return they outlive the process, though not a power loss.
 
         Raises:
-            ModelregError: they cannot be written; what was written of them is passed over.
+            FullError: there is no room for them; what is kept may not be dropped.
+            ModelregError: they cannot be written; what was written of them ends its file.
         """
         size = sum(memoryview(part).nbytes for part in buffers)
-        try:
-            with os_errors(f"cannot write to {self._directory}"):
-                descriptor = self._open(size)
-                try:
-                    _write(descriptor, buffers)
-                except OSError:
-                    self.close()  # the next bytes go to another file, so no place has to be guessed
-                    raise
-        finally:
-            with self._counting:
-                self._written += size  # some of it may lie there after an error too
-        place = Place(self._place.epoch, self._place.segment, self._place.start, size)
-        self._place = Place(place.epoch, place.segment, place.start + size, 0)
-        return place
+        self._reserve(size)
+        with os_errors(f"cannot write to {self._directory}"):
+            descriptor = self._open(size)
+            try:
+                _write(descriptor, buffers)
+            except OSError:
+                self.close()  # the next bytes go to another file, so no place has to be guessed
+                raise
+        self._size += size
 
     def _open(self, size: int) -> int:
-        if self._descriptor is not None and self._place.start + size > self._retention.segment_bytes:
-            self.close()
+        if self._descriptor is not None:
+            self._check_linked(self._descriptor)
+            if self._size + size > self._retention.segment_bytes:
+                self.close()
         if self._descriptor is None:
-            self._place = Place(self._place.epoch, self._place.segment + 1, 0, 0)
-            self._descriptor = os.open(self._directory / self._place.name, _FLAGS, 0o600)
+            path = self._directory / Place(self._epoch, self._segment + 1, 0, 0).name
+            self._descriptor = os.open(path, _FLAGS, 0o600)
+            self._segment, self._size = self._segment + 1, 0
         return self._descriptor
+
+    def _check_linked(self, descriptor: int) -> None:
+        if not os.fstat(descriptor).st_nlink:
+            raise UnreachableError(
+                "no receipt can be kept",
+                expected=f"the newest file in {self._directory}",
+                found="it was removed while a node writes to it",
+                hint="start `modelreg serve` again",
+            )
 
     def close(self) -> None:
         """End the file; `append` begins another."""
@@ -149,11 +153,22 @@ def _write(descriptor: int, buffers: Sequence[bytes | memoryview]) -> None:
             rest[0] = rest[0][written:]
 
 
+def open_segment(directory: Path, place: Place) -> int:
+    """A descriptor, to read the file of a place."""
+    return os.open(directory / place.name, _READ_FLAGS)
+
+
+def next_segment(directory: Path, place: Place) -> Place | None:
+    """The beginning of the next file of an epoch, if there is one: that of the place is then complete."""
+    following = Place(place.epoch, place.segment + 1, 0, 0)
+    return following if (directory / following.name).exists() else None
+
+
 def read_segment(directory: Path, place: Place) -> bytes:
     """The bytes of a place. Raises NotFoundError where they were removed, or lost with the power."""
     path = directory / place.name
     with os_errors(f"cannot read {path}"):
-        descriptor = os.open(path, _READ_FLAGS)
+        descriptor = open_segment(directory, place)
         try:
             found = os.pread(descriptor, place.size, place.start)
         finally:
@@ -178,6 +193,8 @@ def bytes_of(directory: Path) -> int:
 def remove_segments(directory: Path, first_needed: Mapping[int, int], before: float) -> int:
     """Remove the files of each epoch whose number is below the first that is needed.
 
+    The newest stays: a node may be writing to it.
+
     Args:
         directory: where they lie.
         first_needed: by epoch; of other epochs no file is needed.
@@ -187,7 +204,7 @@ def remove_segments(directory: Path, first_needed: Mapping[int, int], before: fl
     """
     removed = 0
     with os_errors(f"cannot use {directory}"):
-        for path, status in _segments(directory):
+        for path, status in _segments(directory)[:-1]:
             epoch, number = (int(part, 16) for part in path.name.split("-"))
             is_needed = epoch in first_needed and number >= first_needed[epoch]
             if not is_needed and status.st_mtime < before:
