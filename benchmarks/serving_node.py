@@ -12,6 +12,7 @@ from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
+from modelreg_verifier.receipts.halving import Halves
 from modelreg_verifier.receipts.journal import Journal
 from modelreg_verifier.receipts.recorder import ReceiptRecorder
 from modelreg_verifier.serving.engine import Engine, limit_memory
@@ -30,7 +31,7 @@ def traced(raw: bytes, plan: TracePlan, journal: Path, threads: int) -> tuple[En
     found = table.trace(RELEASE, FILE, onnx.load_model_from_string(raw), [plan])
     engine = Engine(found.raw, threads=threads, cuts=found.cuts, outputs=found.outputs)
     signs = Journal(journal, Signer(b"\x01" * 32), Domain(31337, b"\x11" * 20))
-    return engine, ReceiptRecorder(signs, table.plan_of)
+    return engine, ReceiptRecorder(signs, table.plan_of, hashing=Halves())
 
 
 async def serve(engine: Engine, recorder: Recorder | None) -> None:

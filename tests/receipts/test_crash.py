@@ -14,7 +14,7 @@ from modelreg.errors import ConflictError
 from modelreg.format.receipt import SignedReceipt
 from modelreg_verifier.receipts.assembly import Parts, assemble
 from modelreg_verifier.receipts.records import Records
-from tests.receipts.making import CUTS, DOMAIN, check_chain, journal
+from tests.receipts.making import CUTS, DOMAIN, OUTPUTS, check_chain, journal
 
 ROOT = Path(__file__).parents[2]
 SEED = 7
@@ -60,7 +60,7 @@ def campaign(path, rounds):
     assert len(acknowledged) == len(set(acknowledged)) >= rounds
     assert digests.issuperset(acknowledged)
     for digest in chance.sample(acknowledged, 20):
-        opening = assemble(records, bytes.fromhex(digest), Parts(), lambda *_: CUTS)
+        opening = assemble(records, bytes.fromhex(digest), Parts(), lambda *_: (OUTPUTS, CUTS))
         assert len(opening.cuts) == len(CUTS)
     records.close()
     with journal(path) as again:  # the lock went with the process

@@ -27,10 +27,12 @@ from tests.receipts.making import (
     DOMAIN,
     NODE,
     NOW,
+    OUTPUTS,
     PLAN,
     Clock,
     appended,
     floats,
+    inference,
     journal,
     record,
     remove_openings,
@@ -45,7 +47,7 @@ class World:
         self.journal, self.records = opened, Records(opened.path)
         self.access = Access(DOMAIN, frozenset({AUDITOR.address}), TOKEN, Clock())
         self.remade = []
-        self.cuts = CUTS
+        self.outputs, self.cuts = OUTPUTS, CUTS
         self.claim = self.claimed
 
     def claimed(self, digest, segment):
@@ -55,7 +57,7 @@ class World:
 
     def remake(self, release, plan, inputs):
         self.remade.append((release, plan, dict(inputs)))
-        return self.cuts
+        return self.outputs, self.cuts
 
     def get(self, path, query=None, headers=None):
         """Status and body of one GET."""
@@ -223,8 +225,30 @@ def test_opening_of_everything(world):
     assert world.remade[0][:2] == (signed.receipt.release_id, PLAN)
 
 
-def test_cuts_that_were_kept_are_not_remade(world):
-    _, digest = world.record(keep_cuts=True)
+LARGE = {"y": floats(*range(2000))}
+
+
+def test_large_outputs_are_remade(world):
+    world.outputs = LARGE
+    signed, digest = world.record(found=inference(outputs=LARGE))
+    kept = world.records.find(signed.receipt.digest(DOMAIN)).place.size
+    assert kept < 2000
+    assert world.opening(digest, "outputs").outputs.tensors == LARGE
+    assert len(world.remade) == 1
+    world.outputs = OUTPUTS
+    assert world.get(f"/openings/{digest}", {"parts": "outputs"}, OPERATOR)[0] == 500
+    assert world.opening(digest, "inputs")
+
+
+def test_small_outputs_are_kept_even_if_others_would_be_made_now(world):
+    _, digest = world.record()
+    world.outputs = LARGE
+    assert world.opening(digest).outputs.tensors == OUTPUTS
+
+
+@pytest.mark.parametrize("outputs", [OUTPUTS, LARGE])
+def test_what_was_kept_is_not_remade(world, outputs):
+    _, digest = world.record(found=inference(outputs=outputs), keep_all=True)
     opening = world.opening(digest)
     assert missing_parts(opening, check_opening(opening)[0]) == ()
     assert not world.remade

@@ -154,7 +154,7 @@ def test_large_and_small_tensors_alike(opened, tmp_path):
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_cuts_are_kept_by_choice(opened, keep):
-    signed = signed_of(record(opened, keep_cuts=keep))
+    signed = signed_of(record(opened, keep_all=keep))
     records = Records(opened.path)
     kept = records.kept(records.find(signed.receipt.digest(DOMAIN)))
     records.close()

@@ -4,7 +4,7 @@ A salt is 32 bytes that nobody else can guess; without it, few possible inputs c
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -17,11 +17,13 @@ from modelreg.format.digest import DIGEST_BYTES, blake3_256, keccak256
 __all__ = [
     "DATATYPES",
     "MAX_CUTS",
+    "Hashing",
     "Side",
     "Tensor",
     "check_opening",
     "commit",
     "cut_leaf",
+    "hash_each",
     "prove_cut",
     "trace_root",
     "values",
@@ -49,6 +51,7 @@ _MAX_BLOCK = 2 << 20  # of a claim, which has more tensors than a commitment
 MAX_CUTS = (1 << 16) - 1
 _LEAF, _ROOT = b"\x05", b"\x06"
 _LENGTH = Struct("<I")
+Hashing = Callable[[Sequence[memoryview]], list[bytes]]
 
 
 class Side(Enum):
@@ -115,24 +118,41 @@ def values(tensors: Mapping[str, Tensor], most: int = _MAX_TENSORS) -> bytes:
     Raises:
         FormatError: more than `most` tensors, a name that is empty, longer than 256 bytes or no UTF-8.
     """
-    return _values(tensors, {}, most)
+    return values_of([tensors], most=most)[0]
 
 
-def values_of(sets: Sequence[Mapping[str, Tensor]]) -> list[bytes]:
-    """The hashes of several sets, each as `values` has it; a tensor in many of them is hashed once."""
-    digests: dict[int, bytes] = {}
-    return [_values(tensors, digests, _MAX_TENSORS) for tensors in sets]
+def values_of(
+    sets: Sequence[Mapping[str, Tensor]], hashing: Hashing | None = None, most: int = _MAX_TENSORS
+) -> list[bytes]:
+    """The hashes of several sets, each as `values` has it; a tensor in many of them is hashed once.
+
+    `hashing` hashes the data of many tensors with BLAKE3, perhaps some of them at a time.
+    """
+    framed = [_framed(tensors, most) for tensors in sets]
+    distinct = {id(tensor): tensor for tensors, _ in framed for tensor in tensors}
+    octets = [_octets(tensor.data) for tensor in distinct.values()]
+    digests = dict(zip(distinct, (hashing or hash_each)(octets), strict=True))
+    return [_sealed([digests[id(tensor)] for tensor in tensors], pieces) for tensors, pieces in framed]
 
 
-def _values(tensors: Mapping[str, Tensor], digests: dict[int, bytes], most: int) -> bytes:
+def hash_each(data: Sequence[memoryview]) -> list[bytes]:
+    """BLAKE3 of each, one after the other."""
+    return [blake3_256(view) for view in data]
+
+
+def _framed(tensors: Mapping[str, Tensor], most: int) -> tuple[list[Tensor], list[bytes]]:
     if len(tensors) > most:
         raise FormatError("tensors", expected=f"at most {most}", found=len(tensors))
     # Python compares texts by code points, which is the order of their UTF-8.
     ordered = sorted(tensors.items())
-    first, *rest = _frame(tuple((name, tensor.datatype, tensor.dims) for name, tensor in ordered))
-    parts = [first]
-    for (_, tensor), following in zip(ordered, rest, strict=True):
-        parts += _digest(tensor, digests), following
+    pieces = _frame(tuple((name, tensor.datatype, tensor.dims) for name, tensor in ordered))
+    return [tensor for _, tensor in ordered], pieces
+
+
+def _sealed(digests: Sequence[bytes], pieces: Sequence[bytes]) -> bytes:
+    parts = [pieces[0]]
+    for digest, following in zip(digests, pieces[1:], strict=True):
+        parts += digest, following
     return blake3_256(b"".join(parts))
 
 
@@ -158,14 +178,6 @@ def _check_name(name: str) -> None:
         raise FormatError(
             "tensor name", expected=f"1 to {_MAX_NAME_BYTES} bytes of UTF-8", found=ascii(name)[:90]
         )
-
-
-def _digest(tensor: Tensor, digests: dict[int, bytes]) -> bytes:
-    digest = digests.get(id(tensor))
-    if digest is None:
-        digest = blake3_256(_octets(tensor.data))
-        digests[id(tensor)] = digest
-    return digest
 
 
 def commit(side: Side, salt: bytes, hashed: bytes) -> bytes:

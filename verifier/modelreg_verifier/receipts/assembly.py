@@ -7,16 +7,15 @@ from modelreg.errors import FormatError, NotFoundError, VerificationError
 from modelreg.format.commitments import Tensor, cut_leaf, prove_cut, values_of
 from modelreg.format.names import ReleaseId
 from modelreg.format.trace_plan import TracePlan
-from modelreg_verifier.receipts.kept import Kept
 from modelreg_verifier.receipts.opening import CutOpening, Opening, SetOpening
 from modelreg_verifier.receipts.opening_check import check_opening
-from modelreg_verifier.receipts.records import Record, Records
+from modelreg_verifier.receipts.records import Records
 
 __all__ = ["Parts", "Remake", "assemble", "parse_parts"]
 
-Cuts = Sequence[Mapping[str, Tensor]]
-Remake = Callable[[ReleaseId, TracePlan, Mapping[str, Tensor]], Cuts]
-"""Computes the cuts of a plan again from the inputs; raises ModelregError where it cannot."""
+Tensors = Mapping[str, Tensor]
+Remake = Callable[[ReleaseId, TracePlan, Tensors], tuple[Tensors, Sequence[Tensors]]]
+"""Computes outputs, and the cuts of a plan, again from the inputs; raises ModelregError where it cannot."""
 
 _PARTS_MAX = 256
 
@@ -59,28 +58,26 @@ def assemble(records: Records, digest: bytes, parts: Parts, remake: Remake) -> O
     absent = {number for number in parts.cuts or () if number >= len(plan.cuts)}
     if absent:
         raise NotFoundError(f"cut {min(absent)}", expected=f"one of {len(plan.cuts)}")
+    wanted = [number for number in range(len(plan.cuts)) if parts.has_cut(number)]
+    outputs, cuts = kept.outputs, kept.cuts
+    if (parts.outputs and outputs is None) or (wanted and cuts is None):
+        made = remake(receipt.release_id, plan, kept.inputs)
+        outputs, cuts = made[0] if outputs is None else outputs, made[1] if cuts is None else cuts
     opening = Opening(
         record.signed,
         plan_block,
         runtime,
         SetOpening(kept.salts[0], kept.inputs) if parts.inputs else None,
-        SetOpening(kept.salts[1], kept.outputs) if parts.outputs else None,
-        _cuts(record, plan, kept, parts, remake),
+        SetOpening(kept.salts[1], outputs or {}) if parts.outputs else None,
+        _cuts(plan, kept.salts[2:], cuts or (), wanted) if wanted else (),
     )
     check_opening(opening)
     return opening
 
 
 def _cuts(
-    record: Record, plan: TracePlan, kept: Kept, parts: Parts, remake: Remake
+    plan: TracePlan, salts: Sequence[bytes], cuts: Sequence[Tensors], wanted: Sequence[int]
 ) -> tuple[CutOpening, ...]:
-    wanted = [number for number in range(len(plan.cuts)) if parts.has_cut(number)]
-    if not wanted:
-        return ()
-    cuts = kept.cuts
-    if cuts is None:
-        cuts = remake(record.signed.receipt.release_id, plan, kept.inputs)
-    salts = kept.salts[2:]
     if not len(cuts) == len(salts) == len(plan.cuts):
         raise VerificationError("cuts that are kept", expected=len(plan.cuts), found=[len(cuts), len(salts)])
     pairs = zip(salts, values_of(cuts), strict=True)

@@ -25,7 +25,7 @@ class Claims:
 
     Args:
         records: what the node has.
-        remake: computes cuts again that were not kept.
+        remake: computes again what was not kept.
         programs: what the receipts' plans name.
         signer: the node's key.
     """

@@ -4,7 +4,16 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from modelreg.format.commitments import Side, Tensor, commit, cut_leaf, trace_root, values_of
+from modelreg.format.commitments import (
+    Hashing,
+    Side,
+    Tensor,
+    commit,
+    cut_leaf,
+    hash_each,
+    trace_root,
+    values_of,
+)
 
 __all__ = ["SALT_BYTES", "Committed", "commit_to"]
 
@@ -54,9 +63,10 @@ def commit_to(
     outputs: Mapping[str, Tensor],
     cuts: Sequence[Mapping[str, Tensor]],
     random: Callable[[int], bytes] = secrets.token_bytes,
+    hashing: Hashing = hash_each,
 ) -> Committed:
     """Hash all tensors and draw a salt for each set. Raises FormatError for a set that has no commitment."""
     salts = random(SALT_BYTES * (2 + len(cuts)))
     parts = [salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES)]
-    hashed = values_of([inputs, outputs, *cuts])
+    hashed = values_of([inputs, outputs, *cuts], hashing)
     return Committed(parts[0], hashed[0], parts[1], hashed[1], tuple(parts[2:]), tuple(hashed[2:]))

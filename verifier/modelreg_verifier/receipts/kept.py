@@ -23,26 +23,30 @@ _GAP = b"\xff" * SALT_BYTES  # in no text, as no UTF-8 has such a byte, and long
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The salts of inputs, outputs and cuts in this order, and the tensors; None for cuts to be remade."""
+    """The salts of inputs, outputs and cuts in this order, and the tensors; None for those to be remade."""
 
     salts: tuple[bytes, ...] = field(repr=False)
     inputs: Mapping[str, Tensor] = field(repr=False)
-    outputs: Mapping[str, Tensor] = field(repr=False)
+    outputs: Mapping[str, Tensor] | None = field(repr=False)
     cuts: Sequence[Mapping[str, Tensor]] | None = field(repr=False)
 
 
 def write_kept(kept: Kept) -> list[bytes | memoryview]:
     """The parts to write, one after the other."""
-    cuts = kept.cuts or ()
-    layouts = None if kept.cuts is None else tuple(map(framing.layout, cuts))
-    start, end = _header(len(kept.salts), framing.layout(kept.inputs), framing.layout(kept.outputs), layouts)
-    tensors = [part for each in (kept.inputs, kept.outputs, *cuts) for part in framing.payload(each)]
+    outputs, cuts = kept.outputs or {}, kept.cuts or ()
+    layouts = (
+        framing.layout(kept.inputs),
+        None if kept.outputs is None else framing.layout(outputs),
+        None if kept.cuts is None else tuple(map(framing.layout, cuts)),
+    )
+    start, end = _header(len(kept.salts), *layouts)
+    tensors = [part for each in (kept.inputs, outputs, *cuts) for part in framing.payload(each)]
     return [start, b"".join(kept.salts), end, *tensors]
 
 
 @lru_cache(_HEADERS)
 def _header(
-    salts: int, inputs: Layout, outputs: Layout, cuts: tuple[Layout, ...] | None
+    salts: int, inputs: Layout, outputs: Layout | None, cuts: tuple[Layout, ...] | None
 ) -> tuple[bytes, bytes]:
     """What stands before and behind the salts: a node writes the same again and again."""
     gap = _GAP * salts
@@ -50,7 +54,7 @@ def _header(
         "kind": _KIND,
         "salts": gap,
         "inputs": framing.rows(inputs),
-        "outputs": framing.rows(outputs),
+        "outputs": None if outputs is None else framing.rows(outputs),
         "cuts": None if cuts is None else list(map(framing.rows, cuts)),
     }
     start, _, end = framing.write_header(header).partition(gap)
@@ -63,11 +67,11 @@ def read_kept(raw: bytes) -> Kept:
     salts, inputs, outputs, cuts = framing.read_header(file, _KIND, _NAMES)
     if not isinstance(salts, bytes) or len(salts) % SALT_BYTES or len(salts) < 2 * SALT_BYTES:
         raise FormatError("kept salts", expected=f"{SALT_BYTES} bytes each")
-    tables = [framing.read_table(inputs, most), framing.read_table(outputs, most)]
-    if cuts is not None:
-        tables += [framing.read_table(cut, most) for cut in schema.array(cuts, MAX_CUTS)]
+    sets = [inputs, [] if outputs is None else outputs]
+    sets += [] if cuts is None else schema.array(cuts, MAX_CUTS)
+    tables = [framing.read_table(each, most) for each in sets]
     framing.check_total((slot for table in tables for slot in table), most)
-    sets = [framing.read_tensors(file, table) for table in tables]
+    found = [framing.read_tensors(file, table) for table in tables]
     framing.end(file)
     parts = tuple(salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES))
-    return Kept(parts, sets[0], sets[1], None if cuts is None else sets[2:])
+    return Kept(parts, found[0], None if outputs is None else found[1], None if cuts is None else found[2:])

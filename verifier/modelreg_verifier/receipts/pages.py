@@ -37,7 +37,7 @@ class ReceiptPages:
     Args:
         records: what the node has.
         access: who may see openings.
-        remake: computes cuts again that were not kept.
+        remake: computes again what was not kept.
         claim: makes the claim over a segment of a receipt, given by its digest; None for a node without.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from modelreg.errors import FormatError, InputError, UnreachableError
+from modelreg.format.commitments import Hashing, hash_each
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SignedReceipt
 from modelreg.format.receipt_text import answer_text, to_header
@@ -24,6 +25,7 @@ HEADER = "modelreg-receipt"
 _RECEIPT = "modelreg_receipt"
 _REQUEST_ID, _CLIENT, _SALTS = "modelreg_request_id", "modelreg_client", "modelreg_salts"
 _NOBODY = bytes(20)
+_OUTPUTS_KEPT = 4096  # computing larger ones again is cheaper than keeping those of every inference
 
 Plans = Callable[[ReleaseId, str], TracePlan]
 """The plan by which a file, given by its path, of a release runs."""
@@ -40,11 +42,15 @@ class ReceiptRecorder:
     Args:
         journal: signs.
         plans: the plan by which a file of a release runs; its cuts are those that `Inference` has.
-        keep_cuts: keep the tensors of cuts too; without it they are computed again for an opening.
+        keep_all: keep the tensors of cuts, and of large outputs, too; without it they are computed again for
+            an opening.
+        hashing: hashes the tensors of an inference.
     """
 
-    def __init__(self, journal: Journal, plans: Plans, *, keep_cuts: bool = False) -> None:
-        self._journal, self._keep_cuts = journal, keep_cuts
+    def __init__(
+        self, journal: Journal, plans: Plans, *, keep_all: bool = False, hashing: Hashing = hash_each
+    ) -> None:
+        self._journal, self._keep_all, self._hashing = journal, keep_all, hashing
         self._plan = lru_cache(1024)(lambda *key: _named(plans(*key)))
         self._runtime = lru_cache(1024)(_named_runtime)
 
@@ -71,9 +77,11 @@ class ReceiptRecorder:
         plan, plan_id, plan_block = self._plan(inference.release, inference.file)
         _check_cuts(plan, inference)
         fingerprint, runtime_block = self._runtime(inference.runtime)
-        found = commit_to(inference.inputs, inference.outputs, inference.cuts)
+        found = commit_to(inference.inputs, inference.outputs, inference.cuts, hashing=self._hashing)
         salts = (found.input_salt, found.output_salt, *found.cut_salts)
-        cuts = inference.cuts if self._keep_cuts else None
+        small = sum(memoryview(each.data).nbytes for each in inference.outputs.values()) <= _OUTPUTS_KEPT
+        outputs = inference.outputs if self._keep_all or small else None
+        cuts = inference.cuts if self._keep_all else None
         return found, Draft(
             release_id=inference.release,
             plan_id=plan_id,
@@ -85,7 +93,7 @@ class ReceiptRecorder:
             runtime_fingerprint=fingerprint,
             response=found.response,
             blocks={plan_id: plan_block, fingerprint: runtime_block},
-            kept=write_kept(Kept(salts, inference.inputs, inference.outputs, cuts)),
+            kept=write_kept(Kept(salts, inference.inputs, outputs, cuts)),
         )
 
     def _addition(self, signed: SignedReceipt, committed: Committed | None) -> Addition:

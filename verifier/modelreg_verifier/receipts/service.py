@@ -1,18 +1,18 @@
 """All that `serve` needs for receipts, opened and closed as one. Specified in docs/spec/openings.md."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from modelreg.format.commitments import Tensor
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.receipts.access import Access
-from modelreg_verifier.receipts.assembly import Cuts
+from modelreg_verifier.receipts.assembly import Tensors
 from modelreg_verifier.receipts.claiming import Claims, Programs
+from modelreg_verifier.receipts.halving import Halves
 from modelreg_verifier.receipts.journal import Journal
 from modelreg_verifier.receipts.pages import ReceiptPages
 from modelreg_verifier.receipts.recorder import Plans, ReceiptRecorder, bare_plan
@@ -76,19 +76,22 @@ class ReceiptService:
             held.callback(self.journal.close)
             self._records = Records(path)
             held.callback(self._records.close)
+            hashing = Halves()
+            held.callback(hashing.close)
             self._held = held.pop_all()
-        self.recorder = ReceiptRecorder(self.journal, plans)
+        self.recorder = ReceiptRecorder(self.journal, plans, hashing=hashing)
 
     def pages(self, models: ServedModels, engines: Engines) -> dict[str, Page]:
         """What else the server answers.
 
-        Cuts that were not kept are computed by what `models` then serve, or else by the engine that `engines`
-        has for the receipt's release and plan.
+        Outputs and cuts that were not kept are computed by what `models` then serve, or else by the engine
+        that `engines` has for the receipt's release and plan.
         """
 
-        def remake(release: ReleaseId, plan: TracePlan, inputs: Mapping[str, Tensor]) -> Cuts:
+        def remake(release: ReleaseId, plan: TracePlan, inputs: Tensors) -> tuple[Tensors, Sequence[Tensors]]:
             engine = self._serving(models, release, plan) or engines(release, plan)
-            return engine.run(engine.feed(inputs), Stop()).cuts
+            found = engine.run(engine.feed(inputs), Stop())
+            return found.outputs, found.cuts
 
         claim = None
         if self._programs is not None:

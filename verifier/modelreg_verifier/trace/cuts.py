@@ -32,7 +32,7 @@ _UNFUSED, _NORMED, _FUSED = 1.5, 1.0, 8.0
 class Limits:
     """How much may be traced: cuts, tensors in one, and bytes in one for an element of a batch."""
 
-    cuts: int = 12
+    cuts: int = 8
     tensors: int = MAX_CUT_TENSORS
     cut_bytes: int = 2 << 20
 
