@@ -57,9 +57,11 @@ def drafts(count: int) -> list[Draft]:
     """What the journal gets of so many small inferences."""
     kept = write_kept(Kept((bytes(32),) * 14, INPUT, INPUT, None))
     release, response = ReleaseId(secrets.token_bytes(32)), bytes(128)
-    random = [[secrets.token_bytes(32) for _ in range(6)] for _ in range(count)]
+    plan, runtime = secrets.token_bytes(32), secrets.token_bytes(32)
+    blocks = {plan: b"", runtime: b""}
+    random = [[secrets.token_bytes(32) for _ in range(4)] for _ in range(count)]
     return [
-        Draft(release, a, b, bytes(20), c, d, e, f, response, {a: b""}, kept) for a, b, c, d, e, f in random
+        Draft(release, plan, a, bytes(20), b, c, d, runtime, response, blocks, kept) for a, b, c, d in random
     ]
 
 

@@ -19,6 +19,7 @@ from modelreg_verifier.serving.engine import Engine, limit_memory
 from modelreg_verifier.serving.models import Served, ServedModels
 from modelreg_verifier.serving.recorder import Recorder
 from modelreg_verifier.serving.server import InferenceServer, ServerSettings
+from modelreg_verifier.serving.tuning import tune_process
 from modelreg_verifier.trace.plans import PlanTable
 
 MODEL, FILE = "acme/model", "model.onnx"
@@ -56,6 +57,7 @@ def main() -> None:
     given = parser.parse_args()
     raw, recorder = given.file.read_bytes(), None
     limit_memory(2 << 30)
+    tune_process()
     if given.plan is None:
         engine = Engine(raw, threads=given.threads)
     else:

@@ -20,6 +20,7 @@ from modelreg.format.merkle import content_root, file_leaves
 from modelreg.lineage import Lineage, Parent
 from modelreg.low_rank import Matrix, matrix_finder
 from modelreg.parallel import map_ordered, worker_count
+from modelreg.renamed import find_renamed
 from modelreg.source import SourceFile
 from modelreg.store.base import BlockSource
 from modelreg.variant import Cast, cast_finder
@@ -192,18 +193,20 @@ class _Encoder:
         if counterpart is None or self._effort == 0:
             return (lambda _: None), (lambda _: (None, 0))
         number, file = counterpart
-        alike = Correspondence(source.tensors, source.size, file.tensors, file.size)
-
-        def base_of(span: Span) -> BaseRange | None:
-            found = alike.parent_range(span)
-            at = BaseRange(0, number, *found) if found else None
-            return at if at and self._lineage.allows(at) else None
 
         def parent(offset: int, length: int) -> bytes | None:
             try:
                 return self._lineage.read(BaseRange(0, number, offset, length))
             except (NotFoundError, UnreachableError):
                 return None  # more of the parent than chunks need is only looked at
+
+        renamed = find_renamed(source.tensors, file.tensors, source.read_at, parent)
+        alike = Correspondence(source.tensors, source.size, file.tensors, file.size, renamed)
+
+        def base_of(span: Span) -> BaseRange | None:
+            found = alike.parent_range(span)
+            at = BaseRange(0, number, *found) if found else None
+            return at if at and self._lineage.allows(at) else None
 
         return base_of, matrix_finder(source.tensors, alike, source.read_at, parent)
 

@@ -124,6 +124,7 @@ def serve_command(
     from modelreg_verifier.serving.reloading import released_engines
     from modelreg_verifier.serving.server import InferenceServer, ServerSettings
     from modelreg_verifier.serving.target import parse_target
+    from modelreg_verifier.serving.tuning import tune_process
     from modelreg_verifier.serving.vouching import vouching
     from modelreg_verifier.trace.plans import PlanTable
 
@@ -138,6 +139,7 @@ def serve_command(
     table = PlanTable(read_plans(plans))
     allowed = set(map(parse_auditor, auditors))
     limit_memory(memory * _MIB if memory else _half_of_memory())
+    tune_process()
     loading = Loading(
         home=session.root,
         ledger=session.ledger,

@@ -1,7 +1,7 @@
 """Chunks of files, and their like in a parent file. Specified in docs/spec/content.md, section 3."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from modelreg.format.digest import keccak256
@@ -150,13 +150,19 @@ class Correspondence:
     """Where the chunks of a child file have their like in a parent file."""
 
     def __init__(
-        self, child: Sequence[Tensor], child_size: int, parent: Sequence[Tensor], parent_size: int
+        self,
+        child: Sequence[Tensor],
+        child_size: int,
+        parent: Sequence[Tensor],
+        parent_size: int,
+        renamed: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Take the tensors of both files, as for `plan`."""
+        """Take the tensors of both files, as for `plan`; `renamed` has the parent's by the child's names."""
         self._pieces = list(_pieces(child_size, child))
         self._starts = [piece.offset for piece in self._pieces]
         self._parent_size = parent_size
         self._tensors = {(tensor.name, tensor.dtype): tensor for tensor in parent}
+        self._tensors.update({(name, tensor.dtype): tensor for name, tensor in (renamed or {}).items()})
         self._after: dict[str | None, _Piece] = {}
         self._before: dict[str | None, _Piece] = {}
         parents = list(_pieces(parent_size, parent))
@@ -166,7 +172,7 @@ class Correspondence:
                 self._before.setdefault(_name(parents, number + 1), piece)
 
     def like(self, tensor: Tensor) -> Tensor | None:
-        """The parent's tensor of the same name and type."""
+        """The parent's tensor of the same name and type, or what it was renamed from."""
         return self._tensors.get((tensor.name, tensor.dtype))
 
     def parent_range(self, span: Span) -> tuple[int, int] | None:
@@ -181,14 +187,14 @@ class Correspondence:
         piece = self._pieces[first]
         if piece.tensor is None:
             return self._gap_range(span, first)
-        found = self._tensors.get((piece.tensor.name, piece.tensor.dtype))
+        found = self.like(piece.tensor)
         return _part(found.offset, found.length, span.offset - piece.offset, span.length) if found else None
 
     def _shared_range(self, span: Span, pieces: Sequence[_Piece]) -> tuple[int, int] | None:
         """As the largest part of the chunk's tensors moved, so the whole chunk."""
         moved: dict[int, int] = {}
         for piece in pieces:
-            found = piece.tensor and self._tensors.get((piece.tensor.name, piece.tensor.dtype))
+            found = piece.tensor and self.like(piece.tensor)
             if found and span.offset + found.offset - piece.offset >= 0:
                 by = found.offset - piece.offset
                 moved[by] = moved.get(by, 0) + min(piece.length, found.length)

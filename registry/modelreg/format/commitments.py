@@ -51,6 +51,7 @@ _MAX_BLOCK = 2 << 20  # of a claim, which has more tensors than a commitment
 MAX_CUTS = (1 << 16) - 1
 _LEAF, _ROOT = b"\x05", b"\x06"
 _LENGTH = Struct("<I")
+_Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
 Hashing = Callable[[Sequence[memoryview]], list[bytes]]
 
 
@@ -128,11 +129,17 @@ def values_of(
 
     `hashing` hashes the data of many tensors with BLAKE3, perhaps some of them at a time.
     """
-    framed = [_framed(tensors, most) for tensors in sets]
-    distinct = {id(tensor): tensor for tensors, _ in framed for tensor in tensors}
-    octets = [_octets(tensor.data) for tensor in distinct.values()]
+    # Python compares texts by code points, which is the order of their UTF-8.
+    ordered = [sorted(tensors.items()) if len(tensors) > 1 else list(tensors.items()) for tensors in sets]
+    layout = [tuple([(name, item.datatype, item.dims) for name, item in tensors]) for tensors in ordered]
+    frames = _frames(tuple(layout), most)
+    distinct = {id(item): item for tensors in ordered for _, item in tensors}
+    octets = [_octets(item.data) for item in distinct.values()]
     digests = dict(zip(distinct, (hashing or hash_each)(octets), strict=True))
-    return [_sealed([digests[id(tensor)] for tensor in tensors], pieces) for tensors, pieces in framed]
+    return [
+        blake3_256(frame % tuple([digests[id(item)] for _, item in tensors]))
+        for frame, tensors in zip(frames, ordered, strict=True)
+    ]
 
 
 def hash_each(data: Sequence[memoryview]) -> list[bytes]:
@@ -140,33 +147,23 @@ def hash_each(data: Sequence[memoryview]) -> list[bytes]:
     return [blake3_256(view) for view in data]
 
 
-def _framed(tensors: Mapping[str, Tensor], most: int) -> tuple[list[Tensor], list[bytes]]:
-    if len(tensors) > most:
-        raise FormatError("tensors", expected=f"at most {most}", found=len(tensors))
-    # Python compares texts by code points, which is the order of their UTF-8.
-    ordered = sorted(tensors.items())
-    pieces = _frame(tuple((name, tensor.datatype, tensor.dims) for name, tensor in ordered))
-    return [tensor for _, tensor in ordered], pieces
-
-
-def _sealed(digests: Sequence[bytes], pieces: Sequence[bytes]) -> bytes:
-    parts = [pieces[0]]
-    for digest, following in zip(digests, pieces[1:], strict=True):
-        parts += digest, following
-    return blake3_256(b"".join(parts))
-
-
 @lru_cache(_FRAMES)
-def _frame(layout: tuple[tuple[str, str, tuple[int, ...]], ...]) -> list[bytes]:
-    """The block of tensors with these names, datatypes and dims, in the pieces between their digests.
+def _frames(layouts: tuple[_Layout, ...], most: int) -> list[bytes]:
+    """The blocks of sets with these names, datatypes and dims, with `%b` for each of their digests.
 
-    A node makes the same block again and again, and only the digests differ.
+    A node makes the same blocks again and again, and only the digests differ.
     """
+    return [_frame(layout, most) for layout in layouts]
+
+
+def _frame(layout: _Layout, most: int) -> bytes:
+    if len(layout) > most:
+        raise FormatError("tensors", expected=f"at most {most}", found=len(layout))
     for name, _, _ in layout:
         _check_name(name)
     rows = [[name, datatype, list(dims), _GAP] for name, datatype, dims in layout]
     block = canonical.encode({"kind": _KIND, "tensors": rows}, max_bytes=_MAX_BLOCK)
-    return block.split(_GAP)
+    return block.replace(b"%", b"%%").replace(_GAP, b"%b")
 
 
 def _check_name(name: str) -> None:

@@ -102,9 +102,9 @@ class Receipt:
             raise FormatError("receipt schema", expected=SCHEMA, found=self.schema)
         if not len(self.node) == len(self.client) == 20 or set(map(len, self._hashes)) != {32}:
             raise FormatError("receipt", expected="addresses of 20 bytes, other bytes of 32")
-        for name in ("epoch", "seq", "issued_at"):
-            if not 0 <= getattr(self, name) < INTEGER_END:
-                raise FormatError(f"receipt {name}", expected="0 to 2^53 - 1", found=getattr(self, name))
+        numbers = self.epoch, self.seq, self.issued_at
+        if not 0 <= min(numbers) <= max(numbers) < INTEGER_END:
+            raise FormatError("receipt", expected="epoch, seq and issuedAt of 0 to 2^53 - 1", found=numbers)
 
     @property
     def _hashes(self) -> tuple[bytes, ...]:
