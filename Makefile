@@ -60,7 +60,8 @@ package: $(STAMP)  ## build wheel and sdist, install each outside the checkout a
 .PHONY: lock
 lock:  ## refresh requirements.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-annotate --no-header --only-binary :all: pyproject.toml --group dev --extra inference \
+	  --no-emit-find-links --no-annotate --no-header --only-binary :all: pyproject.toml --group dev \
+	  --extra inference --extra fast \
 	  --output-file requirements.lock
 
 .PHONY: help

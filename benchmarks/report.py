@@ -1,6 +1,7 @@
 """Run one comparison and put its tables into docs/benchmarks.md.
 
 python -m benchmarks.report transfer --corpus DIR
+python -m benchmarks.report delta --corpus DIR --peers PYTHON
 python -m benchmarks.report throughput
 python -m benchmarks.report startup
 python -m benchmarks.report receipts
@@ -21,8 +22,7 @@ def main() -> int:
     name, *arguments = sys.argv[1:]
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("|") or not line]
-    table = "\n".join(lines).strip()
+    table = re.sub(r"\A[^|]*\n(?=\|)", "", done.stdout).strip()
     place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
     page = PAGE.read_text()
     if not place.search(page) or not table:

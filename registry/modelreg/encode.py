@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from modelreg.chunk_table import ChunkTable, Sink, used_bases
 from modelreg.errors import NotFoundError, UnreachableError
 from modelreg.format import canonical
@@ -82,7 +84,10 @@ def encode_release(
     table = ChunkTable(algorithm, sink)
     new_bytes, files = 0, []
     tasks = (task for source in sources for task in encoder.tasks(source))
-    with closing(map_ordered(encoder.encode, tasks, workers=worker_count())) as results:
+    with (
+        threadpool_limits(1, "blas"),  # there is a thread of ours for each processor
+        closing(map_ordered(encoder.encode, tasks, workers=worker_count())) as results,
+    ):
         for source, chunks in groupby(results, lambda done: done.source):
             first = len(table)
             for done in chunks:

@@ -132,7 +132,9 @@ def test_limits_are_checked_before_anything_is_hashed(monkeypatch):
 
 def test_names_with_a_percent_sign():
     one, two = Tensor("BOOL", (), b"\x01"), Tensor("BOOL", (), b"\x00")
-    assert values({"100%b": one, "%%": two}) == reference.values_of([("%%", "BOOL", (), b"\x00"), ("100%b", "BOOL", (), b"\x01")])
+    assert values({"100%b": one, "%%": two}) == reference.values_of(
+        [("%%", "BOOL", (), b"\x00"), ("100%b", "BOOL", (), b"\x01")]
+    )
 
 
 SALT, HASHED = b"\x01" * 32, b"\x02" * 32

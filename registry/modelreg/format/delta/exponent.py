@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from modelreg.errors import FormatError
 from modelreg.format.delta.grouping import MAX_GROUPS, Exponents, Starts, choose_starts
+from modelreg.format.delta.partition import Table, part
 from modelreg.format.delta.streams import pack_integers, unpack_integers
 from modelreg.format.delta.varints import pack_varint, unpack_varint
 from modelreg.format.delta.words import Integers, WordType
@@ -29,26 +30,22 @@ def exponents_of(base: Integers, word: WordType) -> Exponents:
     return field.astype(np.uint16) & np.uint16((1 << word.exponent_bits) - 1)
 
 
-def _group_order(exponents: Exponents, starts: Starts, word: WordType) -> tuple[_Places, _Places]:
-    """Sort words by group, stably; returns their places in that order and the size of each group.
-
-    NumPy sorts 8-bit keys stably by radix, in linear time.
-    """
+def _table(starts: Starts, word: WordType) -> Table:
+    """The group of each value of the exponent field."""
     opens = np.zeros(1 << word.exponent_bits, np.uint8)
     opens[starts[1:]] = 1
-    groups = np.cumsum(opens, dtype=np.uint8).take(exponents)
-    return np.argsort(groups, kind="stable"), np.bincount(groups, minlength=len(starts))
+    return np.cumsum(opens, dtype=np.uint8)
 
 
 def pack_exp(difference: Integers, base: Integers, word: WordType, level: int) -> bytes:
     """Code differences of ordered integers, a stream for each group of exponents of the base."""
     exponents = exponents_of(base, word)
     starts = choose_starts(difference, exponents)
-    order, sizes = _group_order(exponents, starts, word)
+    parted = part(exponents, _table(starts, word), len(starts))
     parts = [bytes((len(starts),))]
     parts += [pack_varint(here - before) for before, here in itertools.pairwise(starts)]
-    grouped = difference[order]
-    parts += [pack_integers(group, level) for group in np.split(grouped, np.cumsum(sizes)[:-1])]
+    groups = np.split(parted.gather(difference), np.cumsum(parted.sizes)[:-1])
+    parts += [pack_integers(group, level) for group in groups]
     return b"".join(parts)
 
 
@@ -78,7 +75,7 @@ def unpack_exp(body: memoryview, base: Integers, word: WordType, out: Integers) 
     if not word.exponent_bits:
         raise FormatError("word type", expected="floating point", found=word.name)
     starts, at = _read_starts(body, word)
-    order, sizes = _group_order(exponents_of(base, word), starts, word)
+    parted = part(exponents_of(base, word), _table(starts, word), len(starts))
     grouped = np.empty_like(out)
-    _read_groups(body, at, sizes, grouped)
-    out[order] = grouped
+    _read_groups(body, at, parted.sizes, grouped)
+    parted.scatter(grouped, out)

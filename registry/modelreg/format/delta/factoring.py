@@ -20,6 +20,9 @@ _SPARE = 8
 _ITERATIONS = 2
 # Singular values of a change of full rank fall slowly; an adapter's end in a step.
 _STEP = 2.0
+# A few of its rows and columns show a step too, a smaller one where rounding is in it; it is a glance, and the
+# singular values of a whole matrix take as long as coding it.
+_GLANCE, _GLANCE_STEP = 128, 1.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,11 @@ def change_of(difference: _Floats) -> Change | None:
     most = min(rows, columns, _MOST_RANK + _SPARE)
     if most < 2 or columns > MAX_COLUMNS or not np.isfinite(difference).all():
         return None
+    glance = difference[:: -(-rows // _GLANCE), :: -(-columns // _GLANCE)]
+    if _step(np.linalg.svd(glance, compute_uv=False), _GLANCE_STEP) is None:
+        return None
     values, vectors = _top(difference, most)
-    rank = _step(values)
+    rank = _step(values, _STEP)
     if rank is None or rank * columns > MAX_ELEMENTS:
         return None
     noise = values[rank] / values[:rank]
@@ -63,7 +69,7 @@ def _top(matrix: _Floats, count: int) -> tuple[_Floats, _Floats]:
     return values, vectors
 
 
-def _step(values: _Floats) -> int | None:
+def _step(values: _Floats, least: float) -> int | None:
     """Behind how many singular values the greatest step down is, if it is one."""
     if values[0] <= 0:
         return None
@@ -72,7 +78,7 @@ def _step(values: _Floats) -> int | None:
     end = min(len(values) - 1, _MOST_RANK)
     steps = values[:end] / np.maximum(values[1 : end + 1], tiny)
     at = int(np.argmax(steps))
-    return at + 1 if steps[at] >= _STEP else None
+    return at + 1 if steps[at] >= least else None
 
 
 def factors_of(change: Change, difference: _Floats, bits: int) -> Factors:

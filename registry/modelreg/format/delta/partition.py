@@ -1,0 +1,92 @@
+"""Words parted by group, and put together again: docs/spec/delta.md, section 8.
+
+NumPy sorts; numba, where it is installed, walks over the words once, and gives the same. Importing it takes
+longer than coding a hundred megabytes, so that happens when so much has been coded.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelreg.format.delta.words import Integers
+
+__all__ = ["Partition", "SortedPartition", "part", "prefer_compiled"]
+
+# A group for each value of an exponent field.
+Table = NDArray[np.uint8]
+Exponents = NDArray[np.uint8] | NDArray[np.uint16]
+
+_NUMPY_WORDS = 64 << 20
+
+
+class Partition(Protocol):
+    """Which group each word is in. Within a group words keep their order.
+
+    Attributes:
+        sizes: the words in each group.
+    """
+
+    sizes: NDArray[np.intp]
+
+    def gather(self, words: Integers) -> Integers:
+        """The words, group by group."""
+        ...
+
+    def scatter(self, grouped: Integers, out: Integers) -> None:
+        """Undo `gather`."""
+        ...
+
+
+class SortedPartition:
+    """A `Partition` by NumPy, which sorts 8-bit keys stably by radix, in linear time."""
+
+    def __init__(self, exponents: Exponents, table: Table, groups: int) -> None:
+        found = table.take(exponents)
+        self._order = np.argsort(found, kind="stable")
+        self.sizes: NDArray[np.intp] = np.bincount(found, minlength=groups)
+
+    def gather(self, words: Integers) -> Integers:
+        """As `Partition.gather`."""
+        return words[self._order]
+
+    def scatter(self, grouped: Integers, out: Integers) -> None:
+        """As `Partition.scatter`."""
+        out[self._order] = grouped
+
+
+class _Choice:
+    """Which class makes partitions; several threads may ask, and at worst count a chunk too few."""
+
+    def __init__(self) -> None:
+        self.make: Callable[[Exponents, Table, int], Partition] = SortedPartition
+        self.words_left = _NUMPY_WORDS
+
+    def count(self, words: int) -> None:
+        if self.words_left > 0:
+            self.words_left -= words
+            if self.words_left <= 0:
+                self.compile()
+
+    def compile(self) -> None:
+        self.words_left = 0
+        try:
+            from modelreg.format.delta.compiled import CompiledPartition
+        except (ImportError, OSError):
+            return  # numba is optional, and its compiler a large library that may find no memory
+        self.make = CompiledPartition
+
+
+_choice = _Choice()
+
+
+def part(exponents: Exponents, table: Table, groups: int) -> Partition:
+    """Part words by the groups that a table gives to their exponents."""
+    _choice.count(len(exponents))
+    return _choice.make(exponents, table, groups)
+
+
+def prefer_compiled() -> None:
+    """Use numba from the first word on, if it is installed."""
+    _choice.compile()
