@@ -44,7 +44,7 @@ class Blocks:
 
 
 class Node:
-    """Who has the parent already: its blocks, stored as they are, and its manifest; made before the clock runs."""
+    """Who has the parent already: its blocks, stored as they are, and its manifest."""
 
     def __init__(self, parent: Path) -> None:
         _load_machine_code()

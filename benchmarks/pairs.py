@@ -19,12 +19,17 @@ VOCABULARY = "embeddings.word_embeddings.weight"
 
 @dataclass(frozen=True)
 class Pair:
-    """A parent and a child; `bitx` is BitX's size for the child, as a share of it, where it was measured."""
+    """A parent and a child.
+
+    `bitx` is BitX's size for the child, as a share of it, where it was measured; `adapter` is what was
+    merged, if the publisher is to be told.
+    """
 
     name: str
     parent: Path
     child: Path
     bitx: float | None = None
+    adapter: Path | None = None
 
 
 # Bytes as a share of the new file: DESIGN's measurement of BitX (XOR, byte planes, zstd) on these pairs.
@@ -36,6 +41,7 @@ CORPUS = (
     ("LoRA merged bf16", "ft-0.bf16.safetensors", "lora-30.bf16.safetensors", None),
     ("int8 0→10", "int8-0.onnx", "int8-10.onnx", 0.0175),
 )
+ADAPTER = "lora-30.adapter.safetensors"
 WHEELS = (
     (
         "silero-vad 5.1.2→6.0.0",
@@ -114,6 +120,10 @@ def pairs(corpus: Path, work: Path) -> Iterator[Pair]:
         unpack_corpus(corpus, unpacked, wheels)
     for name, parent, child, bitx in CORPUS:
         yield Pair(name, unpacked / parent, unpacked / child, bitx)
+        if name.startswith("LoRA"):
+            yield Pair(
+                f"{name}, adapter given", unpacked / parent, unpacked / child, bitx, unpacked / ADAPTER
+            )
     for name, old, inside, new, inside_new in WHEELS:
         files = [_extract(wheels, old, inside, work), _extract(wheels, new, inside_new or inside, work)]
         yield Pair(name, *files)

@@ -12,9 +12,20 @@ python -m benchmarks.report audit --wheels DIR --node PYTHON --node PYTHON
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+
+
+def tables_of(lines: list[str]) -> Iterator[str]:
+    """Rows of tables, empty lines and what is fenced; libraries print other things."""
+    fenced = False
+    for line in lines:
+        fence = line.startswith("```")
+        if fenced or fence or line.startswith("|") or not line:
+            yield line
+        fenced ^= fence
 
 
 def main() -> int:
@@ -22,7 +33,7 @@ def main() -> int:
     name, *arguments = sys.argv[1:]
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    table = re.sub(r"\A[^|]*\n(?=\|)", "", done.stdout).strip()
+    table = "\n".join(tables_of(done.stdout.splitlines())).strip()
     place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
     page = PAGE.read_text()
     if not place.search(page) or not table:

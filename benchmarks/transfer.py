@@ -75,11 +75,12 @@ def measure(pair: Pair, number: int, publisher: Path, node: Path, work: Path) ->
     model = f"bench/pair-{number}"
     name = "model" + pair.parent.suffix
     copy = work / "copy"
+    hint = ["--adapter", pair.adapter] if pair.adapter else []
     for version, file in (("1.0.0", pair.parent), ("1.1.0", pair.child)):
         release = work / "release"
         release.mkdir()
         shutil.copyfile(file, release / name)
-        _, published = modelreg(publisher, "publish", release, "--model", model, "--version", version)
+        _, published = modelreg(publisher, "publish", release, "--model", model, "--version", version, *hint)
         synced, seconds = modelreg(node, "sync", f"{model}@{version}", "--to", copy)
         if (copy / name).read_bytes() != file.read_bytes():
             raise SystemExit(f"{pair.name}: the copy of {version} differs")

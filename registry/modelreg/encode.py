@@ -8,6 +8,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from modelreg.adapter import Adapter
 from modelreg.chunk_table import ChunkTable, Sink, used_bases
 from modelreg.errors import NotFoundError, UnreachableError
 from modelreg.format import canonical
@@ -57,6 +58,7 @@ def encode_release(
     *,
     effort: int,
     sibling: Parent | None = None,
+    adapter: Adapter | None = None,
     algorithm: HashAlgorithm = HashAlgorithm.BLAKE3_256,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EncodedRelease:
@@ -69,6 +71,7 @@ def encode_release(
         sink: takes each block of the release, in this thread.
         effort: 0 stores chunks as they are, 1 is balanced, 2 the smallest.
         sibling: the same release in another precision, of which chunks may be casts.
+        adapter: what was merged into the parent's matrices, as a hint.
         algorithm: the hash of chunks and blocks.
         progress: told the bytes of plaintext done since the last call.
 
@@ -80,7 +83,7 @@ def encode_release(
     usable = sibling and sibling.manifest.algorithm is algorithm and len(lineage.bases) < MAX_BASES
     kin = Lineage(sibling if usable else None, blocks, algorithm)
     bases = tuple(dict.fromkeys(lineage.bases + kin.bases[:1]))
-    encoder = _Encoder(lineage, kin, bases, algorithm, effort)
+    encoder = _Encoder(lineage, kin, bases, algorithm, effort, adapter)
     table = ChunkTable(algorithm, sink)
     new_bytes, files = 0, []
     tasks = (task for source in sources for task in encoder.tasks(source))
@@ -130,7 +133,13 @@ class _Encoder:
     """Finds bases and encodes single chunks; `encode` runs in several threads."""
 
     def __init__(
-        self, lineage: Lineage, kin: Lineage, bases: tuple[Base, ...], algorithm: HashAlgorithm, effort: int
+        self,
+        lineage: Lineage,
+        kin: Lineage,
+        bases: tuple[Base, ...],
+        algorithm: HashAlgorithm,
+        effort: int,
+        adapter: Adapter | None,
     ) -> None:
         self._lineage = lineage
         self._known = lineage.known()
@@ -138,6 +147,7 @@ class _Encoder:
         self._bases = bases
         self._algorithm = algorithm
         self._effort = effort
+        self._adapter = adapter
 
     def tasks(self, source: SourceFile) -> Iterator[_Task]:
         """Cut a file into chunks and find a base for each."""
@@ -213,7 +223,7 @@ class _Encoder:
             at = BaseRange(0, number, *found) if found else None
             return at if at and self._lineage.allows(at) else None
 
-        return base_of, matrix_finder(source.tensors, alike, source.read_at, parent)
+        return base_of, matrix_finder(source.tensors, alike, source.read_at, parent, self._adapter)
 
 
 def _add(table: ChunkTable, done: _Done) -> int:

@@ -9,16 +9,27 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.adapter import Adapter
 from modelreg.errors import FormatError
 from modelreg.format.chunks import Correspondence, Span
 from modelreg.format.delta import Encoded, Encoding, WordType, decode
-from modelreg.format.delta.factoring import Change, change_of, factors_of, inverse_of, left_of
+from modelreg.format.delta.factoring import (
+    Product,
+    change_of,
+    factors_of,
+    inverse_of,
+    left_of,
+    multiple_of,
+    quantized,
+)
 from modelreg.format.delta.lowrank import (
     MAX_COLUMNS,
+    MAX_ELEMENTS,
     PREDICTABLE,
     Factors,
     pack_factors,
     pack_low_rank,
+    rows_of,
     values_of,
 )
 from modelreg.format.delta.words import signed_words
@@ -38,12 +49,15 @@ _LEAST_COLUMNS = 64
 _MAX_FACTOR_BYTES = 512 << 10
 
 
+Left = Callable[[NDArray[np.float64], int], NDArray[np.int32]]
+"""The left factor of the rows that some words touch, from their change and the place of the first."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
-    change: Change
     factors: Factors
-    inverse: NDArray[np.float64]
     packed: bytes
+    left: Left
 
 
 class Matrix:
@@ -53,10 +67,18 @@ class Matrix:
         word: what its elements are.
         shape: rows and columns.
         child, parent: read its bytes.
+        product: what may have been added to it.
     """
 
-    def __init__(self, word: WordType, shape: tuple[int, int], child: Read, parent: Read) -> None:
-        self._word, self._shape = word, shape
+    def __init__(
+        self,
+        word: WordType,
+        shape: tuple[int, int],
+        child: Read,
+        parent: Read,
+        product: Product | None = None,
+    ) -> None:
+        self._word, self._shape, self._product = word, shape, product
         self._child, self._parent = child, parent
         self._lock = Lock()
         self._searched = False
@@ -76,9 +98,9 @@ class Matrix:
         return Encoded(Encoding.LOWRANK, payload), found.packed
 
     def _pack(self, chunk: bytes, base: bytes, offset: int, found: _Found) -> bytes:
-        word, column = self._word, offset // self._word.width % self._shape[1]
-        difference = _difference(chunk, base, word)
-        left = left_of(found.factors, found.change, found.inverse, difference, column)
+        word, place = self._word, offset // self._word.width
+        column = place % self._shape[1]
+        left = found.left(_difference(chunk, base, word), place)
         views = memoryview(chunk), memoryview(base)
         return pack_low_rank(*views, word, column, left, found.factors, _LEVEL)
 
@@ -86,23 +108,69 @@ class Matrix:
         difference = self._looked_at()
         if difference is None or not np.isfinite(difference).all():
             return None
+        sample = self._sample()
+        if sample is None:
+            return None
+        finds = filter(None, (self._hinted(difference), self._seen(difference)))
+        made = filter(None, (self._smallest(find, sample) for find in finds))
+        return min(made, key=lambda one: one[0], default=(0, None))[1]
+
+    def _smallest(
+        self, find: Callable[[int], _Found], sample: tuple[bytes, bytes, int]
+    ) -> tuple[float, _Found] | None:
+        """With so many bits as cost least, and about the bytes that they cost."""
+        best: tuple[float, _Found] | None = None
+        for bits in _BITS:
+            found = find(bits)
+            if len(found.packed) > _MAX_FACTOR_BYTES:
+                continue
+            payload = len(self._pack(*sample, found))
+            size = payload * self._words / self._sample_words + len(found.packed)
+            if best and size > best[0]:
+                break
+            best = size, found
+        return best
+
+    def _hinted(self, difference: NDArray[np.float64]) -> Callable[[int], _Found] | None:
+        """By the product of an adapter, if most of the change is a multiple of it."""
+        if self._product is None or self._product.right.size > MAX_ELEMENTS:
+            return None
+        scaled = multiple_of(self._product, difference, self._step)
+        if scaled is None:
+            return None
+
+        def found(bits: int) -> _Found:
+            factors, left = quantized(scaled, bits)
+
+            def rows(words: NDArray[np.float64], place: int) -> NDArray[np.int32]:
+                row, column = divmod(place, self._shape[1])
+                return left[row : row + rows_of(column, len(words), self._shape[1])]
+
+            return _Found(factors, pack_factors(factors, _LEVEL), rows)
+
+        return found
+
+    def _seen(self, difference: NDArray[np.float64]) -> Callable[[int], _Found] | None:
+        """By what is seen of the change alone."""
         change = change_of(difference)
         if change is None:
             return None
-        chunk, base, skipped = self._sample()
-        if chunk is None or base is None:
-            return None
-        best, least = None, np.inf
-        for bits in _BITS:
+
+        def found(bits: int) -> _Found:
             factors = factors_of(change, difference, bits)
-            found = _Found(change, factors, inverse_of(factors), pack_factors(factors, _LEVEL))
-            size = len(self._pack(chunk, base, skipped, found)) * self._words / self._sample_words + len(
-                found.packed
-            )
-            if size > least:
-                break
-            best, least = found, size
-        return best if best and len(best.packed) <= _MAX_FACTOR_BYTES else None
+            inverse = inverse_of(factors)
+
+            def rows(words: NDArray[np.float64], place: int) -> NDArray[np.int32]:
+                return left_of(factors, change, inverse, words, place % self._shape[1])
+
+            return _Found(factors, pack_factors(factors, _LEVEL), rows)
+
+        return found
+
+    @property
+    def _step(self) -> int:
+        """Every how many rows are looked at."""
+        return -(-self._words // _LOOKED_AT_WORDS)
 
     @property
     def _words(self) -> int:
@@ -112,17 +180,18 @@ class Matrix:
     def _sample_words(self) -> int:
         return min(self._words, _SAMPLE_WORDS)
 
-    def _sample(self) -> tuple[bytes | None, bytes | None, int]:
-        """Whole rows from the middle, if the matrix is large."""
+    def _sample(self) -> tuple[bytes, bytes, int] | None:
+        """Whole rows from the middle, if the matrix is large; None where they cannot be had."""
         width, columns = self._word.width, self._shape[1]
         skipped = (self._words - self._sample_words) // 2 // columns * columns * width
         size = self._sample_words * width
-        return self._child(skipped, size), self._parent(skipped, size), skipped
+        chunk, base = self._child(skipped, size), self._parent(skipped, size)
+        return None if chunk is None or base is None else (chunk, base, skipped)
 
     def _looked_at(self) -> NDArray[np.float64] | None:
         """The change of all rows, or of as many as memory is spent on; None where they cannot be had."""
         rows, columns = self._shape
-        step, size = -(-self._words // _LOOKED_AT_WORDS), columns * self._word.width
+        step, size = self._step, columns * self._word.width
         spans = [(0, rows * size)] if step == 1 else [(row * size, size) for row in range(0, rows, step)]
         parts = []
         for span in spans:
@@ -149,7 +218,9 @@ def _difference(chunk: bytes, base: bytes, word: WordType) -> NDArray[np.float64
     return found
 
 
-def _matrix_of(tensor: Tensor, known: Tensor | None, child: Read, parent: Read) -> Matrix | None:
+def _matrix_of(
+    tensor: Tensor, known: Tensor | None, child: Read, parent: Read, adapter: Adapter | None
+) -> Matrix | None:
     """The matrix that a tensor is, if it can have been changed by one of low rank.
 
     Args:
@@ -157,6 +228,7 @@ def _matrix_of(tensor: Tensor, known: Tensor | None, child: Read, parent: Read) 
         known: its like in the parent.
         child: reads the release's file.
         parent: reads the parent's file.
+        adapter: what may have been merged.
     """
     word, shape = WordType.of(tensor.dtype), tensor.shape
     if known is None or word not in PREDICTABLE or len(shape) != 2 or min(shape) < _LEAST_COLUMNS:
@@ -170,11 +242,12 @@ def _matrix_of(tensor: Tensor, known: Tensor | None, child: Read, parent: Read) 
         (shape[0], shape[1]),
         lambda offset, length: child(tensor.offset + offset, length),
         lambda offset, length: parent(known.offset + offset, length),
+        adapter.of(tensor.name, shape) if adapter else None,
     )
 
 
 def matrix_finder(
-    tensors: Sequence[Tensor], alike: Correspondence, child: Read, parent: Read
+    tensors: Sequence[Tensor], alike: Correspondence, child: Read, parent: Read, adapter: Adapter | None
 ) -> Callable[[Span], tuple[Matrix | None, int]]:
     """Gives the matrix of a chunk and the offset in it, the same one for all chunks of a matrix.
 
@@ -183,12 +256,13 @@ def matrix_finder(
         alike: leads to the parent's.
         child: reads the file.
         parent: reads the parent's.
+        adapter: what may have been merged.
     """
     starts = [tensor.offset for tensor in tensors]
 
     @lru_cache(1)
     def matrix(number: int) -> Matrix | None:
-        return _matrix_of(tensors[number], alike.like(tensors[number]), child, parent)
+        return _matrix_of(tensors[number], alike.like(tensors[number]), child, parent, adapter)
 
     def at(span: Span) -> tuple[Matrix | None, int]:
         number = bisect_right(starts, span.offset) - 1

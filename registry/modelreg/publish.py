@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from modelreg.adapter import Adapter
 from modelreg.encode import EncodedRelease, Parent, encode_release
 from modelreg.errors import ConflictError, InputError, ModelregError, NotFoundError, NotPermittedError
 from modelreg.format.names import ModelName, Reference, ReleaseId, Version
@@ -82,6 +83,7 @@ def encode_sources(
     *,
     key: bytes | None,
     effort: int,
+    adapter: Adapter | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EncodedRelease:
     """Encode the files of a release; its blocks are durable in `store` on return.
@@ -92,7 +94,7 @@ def encode_sources(
         blocks: gives the blocks of the releases before it.
         store: takes the new blocks; None only counts them.
         key: the address, 20 bytes, that publishes; what it published before need not be decoded again.
-        effort: see `encode_release`.
+        effort, adapter: see `encode_release`.
         progress: told the bytes done since the last call.
 
     Raises:
@@ -110,6 +112,7 @@ def encode_sources(
         sink,
         effort=effort,
         sibling=_available(position.sibling, plaintext),
+        adapter=adapter,
         progress=progress,
     )
     if buffer:

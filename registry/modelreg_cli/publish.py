@@ -12,6 +12,7 @@ from modelreg_cli.password import password_file_option
 from modelreg_cli.session import MODEL, REFERENCE, Session, pass_session
 
 if TYPE_CHECKING:
+    from modelreg.adapter import Adapter
     from modelreg.encode import EncodedRelease
     from modelreg.ledger.view import View
     from modelreg.ledger.writer import Published
@@ -41,6 +42,11 @@ __all__ = ["publish_command"]
     show_default=True,
     help="0 stores weights as they are, 2 makes the smallest update.",
 )
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The low-rank adapter, in safetensors, that was merged; makes the update smaller.",
+)
 @click.option("--allow-unsafe", multiple=True, metavar="GLOB", help="Publish files that can run code.")
 @password_file_option
 @click.option(
@@ -60,6 +66,7 @@ def publish_command(
     channel: str | None,
     variant: str | None,
     effort: int,
+    adapter: Path | None,
     allow_unsafe: tuple[str, ...],
     password_file: Path | None,
     yes: bool,  # noqa: FBT001  click passes options by name
@@ -70,6 +77,7 @@ def publish_command(
     Its chunks are stored in this home, encoded against the parent, and its content root and manifest are
     recorded on the ledger.
     """
+    from modelreg.adapter import Adapter
     from modelreg.publish import find_position, record
     from modelreg.source import find_sources
     from modelreg.store.replicate import fetch_dag
@@ -78,7 +86,7 @@ def publish_command(
     branch = check_branch(f"{branch}.{variant}" if variant else branch)
     if channel:
         check_channel(channel)
-    home = session.home
+    home, hint = session.home, Adapter.read(adapter) if adapter else None
     with home.store_lock.shared(session.output.remark), session.ledger() as view:
         position = find_position(view, model, label, branch, parent, home.pins)
         if not dry_run:
@@ -86,11 +94,11 @@ def publish_command(
         sources = find_sources(path, allow_unsafe)
         _warn_of_hidden(session, sources)
         if dry_run:
-            _report(session, position, _encode(session, position, sources, None, effort), None)
+            _report(session, position, _encode(session, position, sources, None, effort, hint), None)
             return
         # The password is asked for before the work, which may take long.
         with session.writer(password_file) as writer:
-            encoded = _encode(session, position, sources, home.store, effort)
+            encoded = _encode(session, position, sources, home.store, effort, hint)
             # What the release shares with its parent may lie in copies and peers that go away.
             fetch_dag(encoded.cid, home.blocks, home.store)
             if view.namespace(model.namespace) is None:
@@ -141,6 +149,7 @@ def _encode(
     sources: "tuple[SourceFile, ...]",
     store: "BlockStore | None",
     effort: int,
+    adapter: "Adapter | None",
 ) -> "EncodedRelease":
     from modelreg.publish import encode_sources
 
@@ -148,7 +157,14 @@ def _encode(
     total = sum(source.size for source in sources)
     with session.output.progress("publish", total) as progress:
         return encode_sources(
-            position, sources, home.blocks, store, key=home.config.key, effort=effort, progress=progress
+            position,
+            sources,
+            home.blocks,
+            store,
+            key=home.config.key,
+            effort=effort,
+            adapter=adapter,
+            progress=progress,
         )
 
 

@@ -6,13 +6,23 @@ they find, and so in the bytes that they write; what is read back is the same.
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.format.delta.lowrank import MAX_COLUMNS, MAX_ELEMENTS, MAX_FACTOR, Factors, rows_of
 
-__all__ = ["Change", "change_of", "factors_of", "inverse_of", "left_of"]
+__all__ = [
+    "Change",
+    "Product",
+    "change_of",
+    "factors_of",
+    "inverse_of",
+    "left_of",
+    "multiple_of",
+    "quantized",
+]
 
 _Floats = NDArray[np.float64]
 _MOST_RANK = 32
@@ -20,9 +30,10 @@ _SPARE = 8
 _ITERATIONS = 2
 # Singular values of a change of full rank fall slowly; an adapter's end in a step.
 _STEP = 2.0
-# A few of its rows and columns show a step too, a smaller one where rounding is in it; it is a glance, and the
-# singular values of a whole matrix take as long as coding it.
+# A few of its rows and columns show a step too, a smaller one where rounding is in it. That is a glance, and
+# the singular values of a whole matrix take as long as coding it.
 _GLANCE, _GLANCE_STEP = 128, 1.4
+_SIMPLE, _ERRORS, _UNEXPLAINED = 256, 4, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,54 @@ class Change:
         return len(self.weights)
 
 
+@dataclass(frozen=True, slots=True)
+class Product:
+    """`left` of shape (rows, rank) times `right` of shape (rank, columns)."""
+
+    left: _Floats
+    right: _Floats
+
+
+def multiple_of(product: Product, difference: _Floats, step: int) -> Product | None:
+    """The multiple of a product that a matrix's change is, but for rounding; None where it is none.
+
+    Args:
+        product: of the whole matrix.
+        difference: every `step`-th row of its change.
+    """
+    made = product.left[::step] @ product.right
+    square = float((made * made).sum())
+    if not square > 0:
+        return None
+    times = float((made * difference).sum()) / square
+    rest = float(((difference - times * made) ** 2).sum())
+    if rest > _UNEXPLAINED * float((difference * difference).sum()):
+        return None
+    # alpha / rank is a simple fraction, which the measured one misses by chance.
+    simple = float(Fraction(times).limit_denominator(_SIMPLE))
+    if abs(simple - times) < _ERRORS * (rest / square / made.size) ** 0.5:
+        times = simple
+    return Product(times * product.left, product.right)
+
+
+def quantized(product: Product, bits: int) -> tuple[Factors, NDArray[np.int32]]:
+    """A product in integers of 2 to 23 bits: the right factor, and the left one of shape (rows, rank)."""
+    sizes = np.abs(product.right).max(axis=1)
+    even = np.exp2(np.floor(np.log2(np.where(sizes > 0, sizes, 1.0))))
+    right = product.right / even[:, None]
+    integers, up = _integers(right, bits)
+    # What is lost of the right factor, the left one makes up for as far as it can.
+    exact = right @ np.linalg.pinv(np.ldexp(integers.astype(np.float64), -up))
+    left, left_up = _integers(product.left * even @ exact, bits)
+    return Factors(integers, -up - left_up), left
+
+
+def _integers(side: _Floats, bits: int) -> tuple[NDArray[np.int32], int]:
+    """A factor times a power of two, in integers of so many bits; the exponent of the power."""
+    up = bits - 1 - int(np.floor(np.log2(np.abs(side).max())))
+    return np.clip(np.rint(np.ldexp(side, up)), -MAX_FACTOR, MAX_FACTOR).astype(np.int32), up
+
+
 def change_of(difference: _Floats) -> Change | None:
     """The low-rank part of a difference of shape (rows, columns); None where there is no clear one."""
     rows, columns = difference.shape
@@ -48,7 +107,7 @@ def change_of(difference: _Floats) -> Change | None:
     if most < 2 or columns > MAX_COLUMNS or not np.isfinite(difference).all():
         return None
     glance = difference[:: -(-rows // _GLANCE), :: -(-columns // _GLANCE)]
-    if _step(np.linalg.svd(glance, compute_uv=False), _GLANCE_STEP) is None:
+    if _step(np.asarray(np.linalg.svd(glance, compute_uv=False), np.float64), _GLANCE_STEP) is None:
         return None
     values, vectors = _top(difference, most)
     rank = _step(values, _STEP)
