@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from modelreg.home import Home
     from modelreg.ledger.view import View
     from modelreg.store.installed import Copy
+    from modelreg_verifier.estimate import Estimate
+    from modelreg_verifier.sync import Copied
 
 __all__ = ["sync_command"]
 
@@ -31,6 +33,7 @@ __all__ = ["sync_command"]
 @click.option(
     "--every", type=click.FloatRange(0.1), default=15.0, show_default=True, help="Seconds between looks."
 )
+@click.option("--dry-run", is_flag=True, help="Say how much would be fetched, and write nothing.")
 @pass_session
 def sync_command(
     session: Session,
@@ -39,6 +42,7 @@ def sync_command(
     only: tuple[str, ...],
     follow: bool,  # noqa: FBT001  click passes options by name
     every: float,
+    dry_run: bool,  # noqa: FBT001
 ) -> None:
     """Fetch what is missing of the release REF, verify all of it, and write it to a directory.
 
@@ -47,6 +51,8 @@ def sync_command(
     """
     if follow and not isinstance(reference, AtChannel | AtBranch):
         raise InputError("nothing to follow", expected="a channel or a branch", found=reference)
+    if follow and dry_run:
+        raise InputError("--follow and --dry-run", expected="one of them", found="both")
     last = None
     warned = False
     while True:
@@ -54,7 +60,7 @@ def sync_command(
             with session.ledger() as view:
                 release = view.resolve(reference)
                 if release.release_id != last:
-                    _sync(session, view, release, reference, to, only)
+                    _sync(session, view, release, reference, to, only, dry_run=dry_run)
                     last, warned = release.release_id, False
                 if release.yanked and not warned:
                     reason = printable(str(view.yank_reason(release.release_id)))
@@ -76,13 +82,10 @@ def _sync(
     reference: Reference,
     to: Path | None,
     only: tuple[str, ...],
+    *,
+    dry_run: bool,
 ) -> None:
     from modelreg.home import Home
-    from modelreg.store.installed import Copy
-    from modelreg.store.plaintext import Plaintext
-    from modelreg_verifier.fetch import FetchingSource
-    from modelreg_verifier.release import read_release
-    from modelreg_verifier.sync import copy_release
 
     # A home anew each time: while we follow, copies and peers come and go.
     home = Home(session.root)
@@ -91,6 +94,27 @@ def _sync(
     _check_target(home, target)
     if only:
         _check_not_whole(home, target)
+    if dry_run:
+        document = _estimated(home, release, target, only)
+    else:
+        document = _copied(session, home, release, reference, target, only)
+    session.output.result(document, _text(name, release, document))
+
+
+def _copied(
+    session: Session,
+    home: "Home",
+    release: "Release",
+    reference: Reference,
+    target: Path,
+    only: tuple[str, ...],
+) -> dict[str, Any]:
+    from modelreg.store.installed import Copy
+    from modelreg.store.plaintext import Plaintext
+    from modelreg_verifier.fetch import FetchingSource
+    from modelreg_verifier.release import read_release
+    from modelreg_verifier.sync import copy_release
+
     copy = Copy(str(target), str(reference), str(release.release_id), str(release.manifest_cid), only)
     source = FetchingSource(home.blocks)
     with home.store_lock.shared(session.output.remark):
@@ -107,19 +131,40 @@ def _sync(
                 progress=progress,
                 remark=session.output.remark,
             )
-    document = {
-        "release_id": copy.release,
+    return _document(release, manifest, rows, target, only, source.fetched_bytes, copied)
+
+
+def _estimated(home: "Home", release: "Release", target: Path, only: tuple[str, ...]) -> dict[str, Any]:
+    from modelreg.store.plaintext import Plaintext
+    from modelreg_verifier.estimate import LookedAt, estimate
+    from modelreg_verifier.release import read_release
+
+    source = LookedAt(home.blocks)
+    manifest = read_release(release, Plaintext(source))
+    rows = select_rows(manifest, only) if only else None
+    wanted = range(len(manifest.chunks)) if rows is None else rows
+    found = estimate(manifest, wanted, source, home.blocks, home.local_plaintext)
+    return _document(release, manifest, rows, target, only, found.bytes, found) | {"dry_run": True}
+
+
+def _document(
+    release: "Release",
+    manifest: "Manifest",
+    rows: frozenset[int] | None,
+    target: Path,
+    only: tuple[str, ...],
+    fetched: int,
+    chunks: "Copied | Estimate",
+) -> dict[str, Any]:
+    return {
+        "release_id": str(release.release_id),
         "content_root": "0x" + release.content_root.hex(),
         "path": str(target),
         "only": list(only),
-        "bytes": {
-            "full": manifest.size,
-            "copied": _bytes(manifest, rows),
-            "fetched": source.fetched_bytes,
-        },
-        "chunks": {"total": copied.total, "fetched": copied.fetched, "reused": copied.reused},
+        "bytes": {"full": manifest.size, "copied": _bytes(manifest, rows), "fetched": fetched},
+        "chunks": {"total": chunks.total, "fetched": chunks.fetched, "reused": chunks.reused},
+        "dry_run": False,
     }
-    session.output.result(document, _text(name, release, document))
 
 
 def _note(home: "Home", copy: "Copy") -> None:
@@ -191,6 +236,12 @@ def _text(name: "ModelName", release: "Release", document: dict[str, Any]) -> st
     size, chunks = document["bytes"], document["chunks"]
     part = "a part of " if document["only"] else ""
     whole = f" of {human_bytes(size['full'])}" if document["only"] else ""
+    if document["dry_run"]:
+        return (
+            f"{part}{name}@{release.version} would go to {document['path']}\n"
+            f"about {human_bytes(size['fetched'])} would be fetched for {human_bytes(size['copied'])}{whole}"
+            f" ({chunks['reused']} of {chunks['total']} chunks are in copies here)"
+        )
     return (
         f"{part}{name}@{release.version} is at {document['path']}\n"
         f"verified {human_bytes(size['copied'])}{whole} against the ledger,"

@@ -57,6 +57,36 @@ def test_fetches_nothing_twice(node, copy):
         assert again["chunks"]["fetched"] == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [
+        ((), f"{MODEL}@1.0.0"),
+        ((), f"{MODEL}@1.1.0"),
+        ((f"{MODEL}@1.0.0",), f"{MODEL}@1.1.0"),
+        ((f"{MODEL}@1.1.0",), f"{MODEL}@1.0.0"),
+        ((f"{MODEL}@1.1.0",), f"{MODEL}@1.1.0"),
+    ],
+)
+@pytest.mark.parametrize("only", [(), ("--only", "model.safetensors")])
+def test_a_dry_run_tells_what_is_then_fetched(node, copy, before, wanted, only):
+    for reference in before:
+        done(node, "sync", reference, "--to", copy.with_name("before"))
+    there = blocks(node)
+    told = done(node, "sync", wanted, "--to", copy, "--dry-run", *only)
+    assert not copy.exists()
+    assert stages(copy) == []
+    assert blocks(node) == there
+    real = done(node, "sync", wanted, "--to", copy, *only)
+    assert told | {"dry_run": False, "bytes": 0} == real | {"bytes": 0}
+    fetched = real["bytes"].pop("fetched")
+    assert abs(told["bytes"].pop("fetched") - fetched) <= 0.02 * fetched
+    assert told["bytes"] == real["bytes"]
+
+
+def test_a_dry_run_follows_nothing(node):
+    assert refused(node, "sync", f"{MODEL}@branch:main", "--follow", "--dry-run", code=2)
+
+
 def test_goes_to_a_directory_named_for_the_version(world, node):
     document = done(node, "sync", f"{MODEL}@1.0.0")
     assert document["path"] == str(node / "models" / "acme" / "tiny" / "1.0.0")

@@ -64,6 +64,10 @@ class MultiStore:
         """See BlockSource; a source that cannot answer has it not."""
         return any(_has(source, cid) for source in (self._primary, *self._fallbacks))
 
+    def holds(self, cid: Cid) -> bool:
+        """Whether the primary store has it."""
+        return _has(self._primary, cid)
+
     def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> int:
         """See BlockStore; this and all below concerns the primary store alone."""
         return self._primary.put_many(blocks)
