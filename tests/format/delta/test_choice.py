@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import zstandard
 
 from modelreg.errors import FormatError
 from modelreg.format.delta import Encoded, Encoding, WordType, decode, encode, encoder, grouping, streams
@@ -79,8 +80,6 @@ def test_unrelated_base_is_left_alone():
 
 
 def test_text_is_compressed_as_zstd_19_does():
-    import zstandard
-
     result = encoded(TEXT, WordType.U8)
     assert result.encoding is Encoding.ZSTD
     assert len(result.payload) <= len(zstandard.ZstdCompressor(level=19).compress(TEXT))
@@ -97,6 +96,57 @@ def test_moved_weights_are_patched():
     assert encoded(moved, WordType.F32, WEIGHTS.tobytes()).encoding is Encoding.PATCH
 
 
+def narrow_formats():
+    """Chunks of formats of less than two bytes a weight, and the next step of each, as files have them."""
+    rng = np.random.default_rng(11)
+    weights = rng.normal(0, 0.02, 1 << 18).astype("<f4")
+    stepped = (weights + rng.normal(0, 1e-4, len(weights))).astype("<f4")
+
+    def fp8(values):
+        return (values.astype("<f2").view("<u2") >> 8).astype("<u1").tobytes()  # E5M2 is the upper half
+
+    def packed(values):
+        steps = np.clip(np.round(values / 0.01) + 8, 0, 15).astype("<u1")
+        return (steps[::2] | steps[1::2] << 4).tobytes()
+
+    def blocks(values, bits):
+        """A scale in binary16 for each 32 weights, before them: Q4_0 and Q8_0 of GGUF."""
+        rows = values.reshape(-1, 32)
+        scale = (np.abs(rows).max(axis=1) / (2 ** (bits - 1) - 1)).astype("<f2")
+        steps = np.clip(np.round(rows / np.maximum(scale, 1e-8)[:, None]), -(2 ** (bits - 1)), 127)
+        if bits == 4:
+            steps = (steps.astype("<i1") + 8).astype("<u1")
+            steps = steps[:, :16] | steps[:, 16:] << 4
+        return np.hstack([scale.view("<u1").reshape(-1, 2), steps.astype("<i1").view("<u1")]).tobytes()
+
+    forms = {
+        "fp8": (WordType.F8_E5M2, fp8),
+        "int4": (WordType.U8, packed),
+        "q4_0": (WordType.U8, lambda values: blocks(values, 4)),
+        "q8_0": (WordType.U8, lambda values: blocks(values, 8)),
+    }
+    for name, (word, form) in forms.items():
+        yield pytest.param(word, form(stepped), form(weights), id=name)
+
+
+@pytest.mark.parametrize(("word", "chunk", "base"), list(narrow_formats()))
+def test_narrow_formats_cost_no_more_than_zstd_alone(word, chunk, base):
+    alone = len(zstandard.ZstdCompressor(level=19).compress(chunk))
+    assert len(encoded(chunk, word).payload) <= 1.01 * alone
+    assert len(encoded(chunk, word, base).payload) <= alone
+
+
+@pytest.mark.parametrize("word", [WordType.F32, WordType.BF16])
+def test_pruned_weights_cost_no_more_than_zstd_alone(word):
+    """Against the dense ones a delta is small enough to stand, and without them they are smaller still."""
+    pruned = np.where(np.random.default_rng(1).random(len(WEIGHTS)) < 0.02, STEPPED, 0).astype("<f4")
+    sides = [pruned.tobytes(), WEIGHTS.tobytes()]
+    if word is WordType.BF16:
+        sides = [(np.frombuffer(side, "<u4") >> 16).astype("<u2").tobytes() for side in sides]
+    alone = len(zstandard.ZstdCompressor(level=19).compress(sides[0]))
+    assert len(encoded(sides[0], word, sides[1]).payload) <= alone
+
+
 def test_what_does_not_decode_is_stored_instead(monkeypatch):
     monkeypatch.setattr(encoder, "pack_exp", lambda *_: b"\x01\x00")
     monkeypatch.setattr(encoder, "pack_integers", lambda *_: b"\x03")
@@ -109,7 +159,8 @@ def test_groups_stay_within_one_byte():
     difference = np.where(exponents % 2, 1 << 40, 1)
     starts = grouping.choose_starts(difference, exponents)
     assert len(starts) == grouping.MAX_GROUPS
-    base = (exponents.astype("<i8") << 52).tobytes()
+    mantissas = np.random.default_rng(1).integers(0, 1 << 50, len(exponents))
+    base = (exponents.astype("<i8") << 52 | mantissas).tobytes()
     chunk = (np.frombuffer(base, "<i8") + difference).tobytes()
     assert encoded(chunk, WordType.F64, base).encoding is Encoding.EXP
 

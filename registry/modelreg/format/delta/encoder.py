@@ -38,6 +38,8 @@ _PROBE_MARGIN = 0.98
 _LITTLE_BYTES = 16 << 10
 # Whole weights come down to 0.66 (bfloat16) or 0.82 (float32) of their size; a delta below this stands.
 _SETTLED = 0.6
+# So many times so many bytes tell whether the rest repeats itself.
+_GLANCES, _GLANCE_BYTES = 4, 8 << 10
 # More changed words than this and the list is longer than a stream.
 _SPARSE_SHARE = 64
 
@@ -124,7 +126,18 @@ class _Trial:
     @property
     def _promising(self) -> bool:
         """Whether other encodings might still win: no delta has done what none does alone."""
-        return not self._plan.probing or len(self.best.payload) > _SETTLED * len(self._data)
+        settled = len(self.best.payload) <= _SETTLED * len(self._data)
+        return not self._plan.probing or not settled or self._repetitive
+
+    @property
+    def _repetitive(self) -> bool:
+        """Whether zstd alone may do better, as where weights were pruned that were dense in the parent."""
+        size = len(self._data) // _GLANCES
+        if size < _GLANCE_BYTES:
+            return False  # a delta of few bytes is good enough
+        glance = b"".join(self._data[at * size : at * size + _GLANCE_BYTES] for at in range(_GLANCES))
+        share = len(pack_frame(memoryview(glance), memoryview(b""), _PROBE_LEVEL)) / len(glance)
+        return share * len(self._data) < len(self.best.payload)
 
     def _offer(self, encoding: Encoding, payload: bytes) -> None:
         if len(payload) < len(self.best.payload):
