@@ -14,11 +14,13 @@ from modelreg.errors import FormatError
 from modelreg.format.chunks import Correspondence, Span
 from modelreg.format.delta import Encoded, Encoding, WordType, decode
 from modelreg.format.delta.factoring import (
+    GLANCE_ROWS,
     Product,
     change_of,
     factors_of,
     inverse_of,
     left_of,
+    may_be_low_rank,
     multiple_of,
     quantized,
 )
@@ -105,7 +107,10 @@ class Matrix:
         return pack_low_rank(*views, word, column, left, found.factors, _LEVEL)
 
     def _search(self) -> _Found | None:
-        difference = self._looked_at()
+        glance = self._rows(-(-self._shape[0] // GLANCE_ROWS))
+        if glance is None or not may_be_low_rank(glance):
+            return None
+        difference = self._rows(self._step)
         if difference is None or not np.isfinite(difference).all():
             return None
         sample = self._sample()
@@ -188,10 +193,10 @@ class Matrix:
         chunk, base = self._child(skipped, size), self._parent(skipped, size)
         return None if chunk is None or base is None else (chunk, base, skipped)
 
-    def _looked_at(self) -> NDArray[np.float64] | None:
-        """The change of all rows, or of as many as memory is spent on; None where they cannot be had."""
+    def _rows(self, step: int) -> NDArray[np.float64] | None:
+        """The change of every `step`-th row; None where they cannot be had."""
         rows, columns = self._shape
-        step, size = self._step, columns * self._word.width
+        size = columns * self._word.width
         spans = [(0, rows * size)] if step == 1 else [(row * size, size) for row in range(0, rows, step)]
         parts = []
         for span in spans:

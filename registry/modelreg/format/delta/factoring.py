@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from modelreg.format.delta.lowrank import MAX_COLUMNS, MAX_ELEMENTS, MAX_FACTOR, Factors, rows_of
 
 __all__ = [
+    "GLANCE_ROWS",
     "Change",
     "Product",
     "change_of",
     "factors_of",
     "inverse_of",
     "left_of",
+    "may_be_low_rank",
     "multiple_of",
     "quantized",
 ]
@@ -32,7 +34,7 @@ _ITERATIONS = 2
 _STEP = 2.0
 # A few of its rows and columns show a step too, a smaller one where rounding is in it. That is a glance, and
 # the singular values of a whole matrix take as long as coding it.
-_GLANCE, _GLANCE_STEP = 128, 1.4
+GLANCE_ROWS, _GLANCE_STEP = 128, 1.4
 _SIMPLE, _ERRORS, _UNEXPLAINED = 256, 4, 0.25
 
 
@@ -100,14 +102,23 @@ def _integers(side: _Floats, bits: int) -> tuple[NDArray[np.int32], int]:
     return np.clip(np.rint(np.ldexp(side, up)), -MAX_FACTOR, MAX_FACTOR).astype(np.int32), up
 
 
+def may_be_low_rank(rows: _Floats) -> bool:
+    """Whether rows of a matrix's change, best GLANCE_ROWS from all over it, look as if it were of low rank.
+
+    A table of which an optimiser touched few rows is no product of thin matrices, and looks like one.
+    """
+    changed = rows[rows.any(axis=1)]
+    if len(changed) <= _MOST_RANK or not np.isfinite(changed).all():
+        return False
+    glance = changed[:, :: -(-changed.shape[1] // GLANCE_ROWS)]
+    return _step(np.asarray(np.linalg.svd(glance, compute_uv=False), np.float64), _GLANCE_STEP) is not None
+
+
 def change_of(difference: _Floats) -> Change | None:
     """The low-rank part of a difference of shape (rows, columns); None where there is no clear one."""
     rows, columns = difference.shape
     most = min(rows, columns, _MOST_RANK + _SPARE)
     if most < 2 or columns > MAX_COLUMNS or not np.isfinite(difference).all():
-        return None
-    glance = difference[:: -(-rows // _GLANCE), :: -(-columns // _GLANCE)]
-    if _step(np.asarray(np.linalg.svd(glance, compute_uv=False), np.float64), _GLANCE_STEP) is None:
         return None
     values, vectors = _top(difference, most)
     rank = _step(values, _STEP)
