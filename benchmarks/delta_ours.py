@@ -12,7 +12,7 @@ from modelreg.encode import Parent, encode_release
 from modelreg.errors import NotFoundError
 from modelreg.format.car import CarReader, write_car
 from modelreg.format.cid import Cid
-from modelreg.format.delta import decode
+from modelreg.format.delta import WordType, decode
 from modelreg.format.delta.partition import part, prefer_compiled
 from modelreg.format.manifest import Chunk, Manifest
 from modelreg.format.manifest_blocks import read_manifest
@@ -104,6 +104,6 @@ def _payload(at: object, blocks: dict[Cid, bytes]) -> memoryview:
 def _load_machine_code() -> None:
     """Have numba ready, as others have theirs in a library."""
     prefer_compiled()
-    for words in (np.zeros(8, "<i2"), np.zeros(8, "<i4")):
+    for word, words in ((WordType.BF16, np.zeros(8, "<i2")), (WordType.F32, np.zeros(8, "<i4"))):
         parted = part(np.zeros(8, np.uint8), np.zeros(256, np.uint8), 1)
-        parted.scatter(parted.gather(words), words)
+        parted.restore(parted.gather(words), words, word, 0)

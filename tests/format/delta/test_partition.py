@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from modelreg.format.delta import WordType, decode, encode, exponent, partition
 from modelreg.format.delta.compiled import CompiledPartition
 from modelreg.format.delta.partition import SortedPartition
+from modelreg.format.delta.words import ordered
 from tests.encode.releases import bf16, normal
 
 BOTH = (SortedPartition, CompiledPartition)
@@ -35,10 +36,28 @@ def test_numba_gives_what_numpy_gives(case):
     assert grouped.tolist() == by_numba.gather(words).tolist()
     group_of = table[exponents]
     assert grouped.tolist() == [word for g in range(groups) for word in words[group_of == g].tolist()]
-    for parted in (by_numpy, by_numba):
-        out = np.zeros_like(words)
-        parted.scatter(grouped, out)
-        assert out.tolist() == words.tolist()
+
+
+FLOATS = [word for word in WordType if word.exponent_bits]
+
+
+@given(st.sampled_from(FLOATS), st.data(), st.integers(0, 1 << 32))
+def test_words_are_restored_alike(word, data, seed):
+    """All bit patterns, all shifts, sums that wrap around."""
+    chance = np.random.default_rng(seed)
+    shift = data.draw(st.integers(0, 8 * word.width - 1))
+    base = np.frombuffer(chance.bytes(257 * word.width), f"<i{word.width}")
+    grouped = np.frombuffer(chance.bytes(257 * word.width), f"<i{word.width}")
+    exponents = exponent.exponents_of(base, word)
+    table = np.sort(chance.integers(0, 9, 1 << word.exponent_bits)).astype(np.uint8)
+    made = [make(exponents, table, 9).restore(grouped, base, word, shift) for make in BOTH]
+    assert made[0].dtype == made[1].dtype
+    assert made[0].tolist() == made[1].tolist()
+    kept = made[0] >> shift << shift
+    difference = ordered(kept, word, shift) - ordered(base, word, shift)
+    for make in BOTH:
+        parted = make(exponents, table, 9)
+        assert parted.restore(parted.gather(difference), base, word, shift).tolist() == kept.tolist()
 
 
 @pytest.mark.parametrize("word", [WordType.F32, WordType.BF16, WordType.F8_E4M3])

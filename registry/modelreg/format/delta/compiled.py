@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.format.delta.partition import Exponents, Table
-from modelreg.format.delta.words import Integers
+from modelreg.format.delta.words import Integers, WordType
 
 __all__ = ["CompiledPartition"]
 
@@ -36,12 +36,26 @@ def _gather(words: Integers, exponents: Exponents, table: Table, places: _Places
 
 
 @_compiled
-def _scatter(grouped: Integers, exponents: Exponents, table: Table, places: _Places, out: Integers) -> None:
+def _restore(
+    grouped: Integers,
+    base: Integers,
+    exponents: Exponents,
+    table: Table,
+    places: _Places,
+    sign: int,
+    shift: int,
+    out: Integers,
+) -> None:
+    low = (1 << (sign - shift)) - 1
     for i in range(len(out)):
         group = table[exponents[np.uintp(i)]]
         place = places[group]
-        out[np.uintp(i)] = grouped[place]
         places[group] = place + np.uintp(1)
+        kept = base[np.uintp(i)] >> shift
+        # Kept in the words' own width, where sums wrap around.
+        out[np.uintp(i)] = (kept ^ ((kept >> sign) & low)) + grouped[place]
+        integer = out[np.uintp(i)]
+        out[np.uintp(i)] = (integer ^ ((integer >> sign) & low)) << shift
 
 
 class CompiledPartition:
@@ -63,6 +77,9 @@ class CompiledPartition:
         _gather(words, self._exponents, self._table, self._places(), out)
         return out
 
-    def scatter(self, grouped: Integers, out: Integers) -> None:
-        """As `Partition.scatter`."""
-        _scatter(grouped, self._exponents, self._table, self._places(), out)
+    def restore(self, grouped: Integers, base: Integers, word: WordType, shift: int) -> Integers:
+        """As `Partition.restore`."""
+        out = np.empty_like(grouped)
+        sign = 8 * word.width - 1
+        _restore(grouped, base, self._exponents, self._table, self._places(), sign, shift, out)
+        return out

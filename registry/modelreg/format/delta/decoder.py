@@ -89,14 +89,7 @@ def _decode(encoding: Encoding, payload: memoryview, base: memoryview, length: i
 def _decode_words(encoding: Encoding, payload: memoryview, base: memoryview, length: int) -> memoryview:
     word, shift, tail = _read_head(payload, length)
     body = payload[HEAD_BYTES : len(payload) - tail]
-    integers = np.empty(length // word.width, f"<i{word.width}")
-    if encoding is Encoding.SOLO:
-        unpack_only(body, integers)
-    else:
-        parent = signed_words(base, word)
-        _read_differences(encoding, body, parent, word, integers)
-        integers += ordered(parent, word, shift)
-    words = _bytes_of(join(integers, word, shift))
+    words = _bytes_of(_words(encoding, body, signed_words(base, word), word, shift, length // word.width))
     return memoryview(b"".join((words, payload[len(payload) - tail :]))) if tail else words
 
 
@@ -114,15 +107,19 @@ def _read_head(payload: memoryview, length: int) -> tuple[WordType, int, int]:
     return word, shift, tail
 
 
-def _read_differences(
-    encoding: Encoding, body: memoryview, base: Integers, word: WordType, out: Integers
-) -> None:
+def _words(
+    encoding: Encoding, body: memoryview, base: Integers, word: WordType, shift: int, count: int
+) -> Integers:
+    if encoding is Encoding.EXP:
+        return unpack_exp(body, base, word, shift)
+    integers = np.empty(count, f"<i{word.width}")
     if encoding is Encoding.SPARSE:
-        unpack_changes(body, out)
-    elif encoding is Encoding.EXP:
-        unpack_exp(body, base, word, out)
+        unpack_changes(body, integers)
     else:
-        unpack_only(body, out)
+        unpack_only(body, integers)
+    if encoding is not Encoding.SOLO:
+        integers += ordered(base, word, shift)
+    return join(integers, word, shift)
 
 
 def _bytes_of(words: Integers) -> memoryview:

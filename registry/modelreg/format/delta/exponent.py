@@ -70,12 +70,12 @@ def _read_groups(body: memoryview, at: int, sizes: _Places, out: Integers) -> No
         raise FormatError("groups", expected=f"{at} bytes", found=len(body))
 
 
-def unpack_exp(body: memoryview, base: Integers, word: WordType, out: Integers) -> None:
-    """Fill `out`, as long as the base, with differences."""
+def unpack_exp(body: memoryview, base: Integers, word: WordType, shift: int) -> Integers:
+    """The words of a chunk, as many as the base has."""
     if not word.exponent_bits:
         raise FormatError("word type", expected="floating point", found=word.name)
     starts, at = _read_starts(body, word)
     parted = part(exponents_of(base, word), _table(starts, word), len(starts))
-    grouped = np.empty_like(out)
+    grouped = np.empty_like(base)
     _read_groups(body, at, parted.sizes, grouped)
-    parted.scatter(grouped, out)
+    return parted.restore(grouped, base, word, shift)

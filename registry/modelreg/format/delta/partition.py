@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.format.delta.words import Integers
+from modelreg.format.delta.words import Integers, WordType, join, ordered
 
 __all__ = ["Partition", "SortedPartition", "part", "prefer_compiled"]
 
@@ -34,8 +34,8 @@ class Partition(Protocol):
         """The words, group by group."""
         ...
 
-    def scatter(self, grouped: Integers, out: Integers) -> None:
-        """Undo `gather`."""
+    def restore(self, grouped: Integers, base: Integers, word: WordType, shift: int) -> Integers:
+        """The words whose differences to those of a base were gathered; the exponents are the base's."""
         ...
 
 
@@ -51,9 +51,12 @@ class SortedPartition:
         """As `Partition.gather`."""
         return words[self._order]
 
-    def scatter(self, grouped: Integers, out: Integers) -> None:
-        """As `Partition.scatter`."""
-        out[self._order] = grouped
+    def restore(self, grouped: Integers, base: Integers, word: WordType, shift: int) -> Integers:
+        """As `Partition.restore`."""
+        integers = np.empty_like(grouped)
+        integers[self._order] = grouped
+        integers += ordered(base, word, shift)
+        return join(integers, word, shift)
 
 
 class _Choice:
