@@ -295,6 +295,7 @@ REASONS = {
     "an archive that cannot be looked into",
     "a program or a library of machine code",
     "a script",
+    "a Keras or HDF5 model, which can hold code in Lambda layers",
 }
 
 
