@@ -323,12 +323,40 @@ def test_the_newest_file_is_removed_under_a_node(tmp_path, path, records):
         for name in segment_files(tmp_path):
             (segments_of(path) / name).unlink()
         for _ in range(2):
-            with pytest.raises(UnreachableError, match="was removed"):
+            with pytest.raises(UnreachableError, match="removed"):
                 appended(opened, 1)
     with journal(tmp_path) as again:
         appended(again, 2)
         check_chain(records(path).page(again.epoch, 0, 10))
         assert records(path).unbatched() == (again.epoch, 0, 2)
+
+
+def test_power_took_the_end_of_a_file_and_left_the_next(tmp_path, path, records):
+    """Behind the gap nothing was anchored: the epoch ends before it, and later ones are not held up."""
+    with journal(tmp_path, retention=Retention(segment_bytes=2000)) as opened:
+        appended(opened, 9, size=100)
+    first, *others = segment_files(tmp_path)
+    assert others
+    os.truncate(segments_of(path) / first, (segments_of(path) / first).stat().st_size - 10)
+    with journal(tmp_path) as again:
+        appended(again, 2)
+        found = records(path)
+        whole = len(found.page(opened.epoch, 0, 100))
+        assert 0 < whole < 9
+        for epoch, count in ((opened.epoch, whole), (again.epoch, 2)):
+            assert found.unbatched() == (epoch, 0, count)
+            found.add_batch(batch_of(found))
+
+
+def test_files_removed_under_a_node_never_lead_to_a_second_receipt_for_one_place(tmp_path, path, monkeypatch):
+    with journal(tmp_path, retention=Retention(segment_bytes=2000)) as opened:
+        appended(opened, 9, size=100)
+        for name in segment_files(tmp_path)[:-1]:
+            (segments_of(path) / name).unlink()
+        opened._next = None  # as after a write that failed
+        for _ in range(2):
+            with pytest.raises(UnreachableError, match="no receipt can be signed"):
+                appended(opened, 1)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 7, 8, 570, 571, 600])

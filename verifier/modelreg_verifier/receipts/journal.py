@@ -94,7 +94,8 @@ class Journal:
             self._segments = SegmentWriter(segments_of(path), self.epoch, retention or Retention())
             held.callback(self._segments.close)
             self._held = held.pop_all()
-        self._next: tuple[int, bytes] | None = (0, bytes(32))
+        self._written: tuple[int, bytes] = (0, bytes(32))
+        self._next: tuple[int, bytes] | None = self._written
         self._unindexed = 0
 
     def _begin(self, anchored_epoch: int | None) -> int:
@@ -128,7 +129,7 @@ class Journal:
             signed = SignedReceipt(receipt, self._signer.sign(digest))
             size = sum(memoryview(part).nbytes for part in draft.kept)
             self._segments.append([entry_head(signed, digest, draft.response, size), *draft.kept])
-            self._next = seq + 1, digest
+            self._next = self._written = seq + 1, digest
             self._unindexed += 1
         return signed
 
@@ -165,7 +166,15 @@ class Journal:
         query = "SELECT seq + 1, digest FROM receipt WHERE epoch = ? ORDER BY seq DESC LIMIT 1"
         with translated(self.path):
             row = self._connection.execute(query, (self.epoch,)).fetchone()
-        return (0, bytes(32)) if row is None else (row[0], row[1])
+        found: tuple[int, bytes] = (0, bytes(32)) if row is None else (row[0], row[1])
+        if found[0] < self._written[0]:
+            raise UnreachableError(
+                "no receipt can be signed",
+                expected=f"{self._written[0]} receipts in the log of this epoch",
+                found=found[0],
+                hint="somebody removed files of it; start `modelreg serve` again",
+            )
+        return found
 
     def _receipt(self, draft: Draft, seq: int, previous: bytes) -> Receipt:
         return Receipt(

@@ -44,21 +44,32 @@ def index_log(connection: sqlite3.Connection, path: Path) -> None:
     """
     directory = segments_of(path)
     with os_errors(f"cannot read {directory}"), translated(path):
-        if not _has_more(directory, _indexed(connection)):
+        if not _has_more(directory, _indexed(connection)[0]):
             return
         with writing(connection, path):
-            rows = _entries(directory, _indexed(connection))
+            rows = _in_order(*_indexed(connection), directory)
             connection.executemany("INSERT INTO receipt VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def _indexed(connection: sqlite3.Connection) -> Place:
-    """The place behind the last receipt in the table, of the last epoch; its size is 0."""
+def _indexed(connection: sqlite3.Connection) -> tuple[Place, int]:
+    """The place, of size 0, behind the last receipt of the last epoch in the table, and the seq to come."""
     query = """
-        SELECT e.epoch, coalesce(segment, 1), coalesce(start + size, 0)
+        SELECT e.epoch, coalesce(segment, 1), coalesce(start + size, 0), coalesce(seq + 1, 0)
         FROM (SELECT max(epoch) AS epoch FROM epoch) AS e LEFT JOIN receipt USING (epoch)
         ORDER BY seq DESC LIMIT 1"""
-    epoch, segment, start = connection.execute(query).fetchone()
-    return Place(epoch or 0, segment, start, 0)
+    epoch, segment, start, seq = connection.execute(query).fetchone()
+    return Place(epoch or 0, segment, start, 0), seq
+
+
+def _in_order(place: Place, seq: int, directory: Path) -> Iterator[_Row]:
+    """The entries from a place on, up to the first that does not follow: one before it was lost.
+
+    A power loss can take the end of a file and leave the next one; what comes behind was never anchored.
+    """
+    for expected, row in enumerate(_entries(directory, place), seq):
+        if row[1] != expected:
+            return
+        yield row
 
 
 def _has_more(directory: Path, place: Place) -> bool:
