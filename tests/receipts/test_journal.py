@@ -293,7 +293,106 @@ def test_tensors_that_cannot_be_written(tmp_path, path, records, monkeypatch):
         assert len(page) == 3
         check_chain(page)
         assert found.kept(found.find(made[1].receipt.digest(DOMAIN))).inputs["x"].dims == (100,)
-        assert len(segment_files(tmp_path)) == 3  # one has the receipt, and half an entry
+        assert len(segment_files(tmp_path)) == 1
+        assert opened.room[0] == bytes_of(segments_of(path))
+
+
+def test_a_partial_entry_that_cannot_be_taken_back(tmp_path, path, records, monkeypatch):
+    """It ends its file, and the same place is signed for in the next."""
+
+    def full(descriptor, parts):
+        os.write(descriptor, bytes(parts[0])[:600])
+        raise OSError(28, "No space left on device")
+
+    def refused(*_):
+        raise OSError(5, "Input/output error")
+
+    with journal(tmp_path) as opened:
+        appended(opened, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "writev", full)
+            patched.setattr(os, "ftruncate", refused)
+            with pytest.raises(UnreachableError, match="No space left"):
+                opened.append(draft(9))
+        appended(opened, 2)
+        assert len(segment_files(tmp_path)) == 2
+        page = records(path).page(opened.epoch, 0, 10)
+        assert len(page) == 3
+        check_chain(page)
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_another_error_in_the_midst_of_a_write(tmp_path, path, records, monkeypatch, error):
+    def broken(descriptor, parts):
+        os.write(descriptor, bytes(parts[0])[:700])
+        raise error
+
+    with journal(tmp_path) as opened:
+        appended(opened, 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "writev", broken)
+            with pytest.raises(error):
+                opened.append(draft(9, size=1000))
+        made = appended(opened, 3)
+        page = records(path).page(opened.epoch, 0, 10)
+        assert page[1:] == [bytes(signed) for signed in made]
+        check_chain(page)
+
+
+def test_nothing_is_signed_that_there_is_no_room_for(tmp_path, monkeypatch):
+    with journal(tmp_path, retention=Retention(bytes_max=1000)) as opened:
+        monkeypatch.setattr(opened, "_signer", None)
+        for _ in range(3):
+            with pytest.raises(FullError):
+                opened.append(draft(1, size=2000))
+
+
+def test_a_file_in_the_midst_that_is_gone_hides_nothing(tmp_path, path, records):
+    """An empty one, which whoever cleans up may remove."""
+    with journal(tmp_path, retention=Retention(segment_bytes=1)) as opened:
+        appended(opened, 1)
+        opened._segments._segment += 3
+        appended(opened, 2)
+        check_chain(records(path).page(opened.epoch, 0, 10))
+        assert len(records(path).page(opened.epoch, 0, 10)) == 3
+
+
+def test_a_full_disk_can_be_read(tmp_path, path, records):
+    """What the index cannot take is missing, and said to be, where it counts."""
+    with journal(tmp_path) as opened:
+        made = appended(opened, 2)
+        found = records(path)
+        assert len(found.page(opened.epoch, 0, 10)) == 2
+        more = appended(opened, 30)
+        found._connection.execute("PRAGMA max_page_count = 1")
+        assert found.find(made[0].receipt.digest(DOMAIN)).signed == made[0]
+        assert len(found.page(opened.epoch, 0, 100)) == 2
+        for ask in (
+            lambda: found.find(more[0].receipt.digest(DOMAIN)),
+            found.unbatched,
+            lambda: found.holds(opened.epoch, 20),
+        ):
+            with pytest.raises(UnreachableError, match="space"):
+                ask()
+        assert found.holds(opened.epoch, 1)
+        found._connection.execute("PRAGMA max_page_count = 1000000")
+        assert found.find(more[-1].receipt.digest(DOMAIN)).signed == more[-1]
+
+
+def test_a_reader_waits_for_nobody_where_nothing_is_new(tmp_path, path, records):
+    """Half an entry is nothing new."""
+    with journal(tmp_path) as opened:
+        appended(opened, 1)
+        found = records(path)
+        assert found.unbatched()
+        with (segments_of(path) / segment_files(tmp_path)[0]).open("ab") as file:
+            file.write(bytes(600))
+        with closing(connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            started = time.monotonic()
+            assert found.unbatched()
+            assert time.monotonic() - started < 0.5
+            other.execute("ROLLBACK")
 
 
 def test_a_write_whose_end_is_not_known(tmp_path, path, records, monkeypatch):

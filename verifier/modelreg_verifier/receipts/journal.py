@@ -15,8 +15,8 @@ from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import INTEGER_END, SCHEMA, Domain, Receipt, SignedReceipt
 from modelreg.format.signature import Signer
 from modelreg.store.lock import file_lock
-from modelreg_verifier.receipts.database import connect, create, durably, translated, writing
-from modelreg_verifier.receipts.log import entry_head, index_log, segments_of
+from modelreg_verifier.receipts.database import connect, create, durably, translated
+from modelreg_verifier.receipts.log import HEAD_BYTES, entry_head, index_log, segments_of
 from modelreg_verifier.receipts.segments import Retention, SegmentWriter
 
 __all__ = ["Draft", "Journal"]
@@ -123,11 +123,12 @@ class Journal:
             if self._unindexed >= _UNINDEXED_MAX:
                 self._index()
             seq, previous = self._next or self._read_next()
-            self._next = None  # until it is known how the write ended
+            size = sum(memoryview(part).nbytes for part in draft.kept)
+            self._segments.prepare(HEAD_BYTES + size)
             receipt = self._receipt(draft, seq, previous)
             digest = receipt.digest(self.domain)
             signed = SignedReceipt(receipt, self._signer.sign(digest))
-            size = sum(memoryview(part).nbytes for part in draft.kept)
+            self._next = None  # until it is known how the write ended
             self._segments.append([entry_head(signed, digest, draft.response, size), *draft.kept])
             self._next = self._written = seq + 1, digest
             self._unindexed += 1
@@ -152,7 +153,7 @@ class Journal:
     def _note_blocks(self, blocks: Mapping[bytes, bytes]) -> None:
         new = {digest: body for digest, body in blocks.items() if digest not in self._blocks}
         if new:
-            with writing(self._connection, self.path):
+            with durably(self._connection, self.path):  # receipts that outlive a power loss need them
                 self._connection.executemany("INSERT OR IGNORE INTO block VALUES (?, ?)", new.items())
             self._blocks |= new.keys()
 

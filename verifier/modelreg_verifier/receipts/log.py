@@ -7,7 +7,8 @@ the log has more; any process may, as what it finds follows from the files alone
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from struct import Struct
 
@@ -16,12 +17,12 @@ from modelreg.store.files import os_errors
 from modelreg_verifier.receipts.database import translated, writing
 from modelreg_verifier.receipts.segments import Place, next_segment, open_segment
 
-__all__ = ["entry_head", "index_log", "segments_of"]
+__all__ = ["HEAD_BYTES", "entry_head", "index_log", "segments_of"]
 
 _MAGIC = b"mrl1"
 _START = Struct(">4sI")
 _BODY = Struct(f">Q32s{SIGNED_BYTES}s128sQ")
-_HEAD_BYTES = _START.size + _BODY.size
+HEAD_BYTES = _START.size + _BODY.size
 _Row = tuple[int, int, bytes, bytes, bytes, int, int, int]
 
 
@@ -44,7 +45,7 @@ def index_log(connection: sqlite3.Connection, path: Path) -> None:
     """
     directory = segments_of(path)
     with os_errors(f"cannot read {directory}"), translated(path):
-        if not _has_more(directory, _indexed(connection)[0]):
+        if not _has_more(directory, *_indexed(connection)):
             return
         with writing(connection, path):
             rows = _in_order(*_indexed(connection), directory)
@@ -61,7 +62,7 @@ def _indexed(connection: sqlite3.Connection) -> tuple[Place, int]:
     return Place(epoch or 0, segment, start, 0), seq
 
 
-def _in_order(place: Place, seq: int, directory: Path) -> Iterator[_Row]:
+def _in_order(place: Place, seq: int, directory: Path) -> Generator[_Row]:
     """The entries from a place on, up to the first that does not follow: one before it was lost.
 
     A power loss can take the end of a file and leave the next one; what comes behind was never anchored.
@@ -72,13 +73,16 @@ def _in_order(place: Place, seq: int, directory: Path) -> Iterator[_Row]:
         yield row
 
 
-def _has_more(directory: Path, place: Place) -> bool:
+def _has_more(directory: Path, place: Place, seq: int) -> bool:
+    """Whether there is a whole entry; told without a lock, since most look-ups find none."""
     try:
-        if (directory / place.name).stat().st_size > place.start:
-            return True
+        grown = (directory / place.name).stat().st_size > place.start
     except FileNotFoundError:
-        pass
-    return next_segment(directory, place) is not None
+        grown = False
+    if not grown and next_segment(directory, place) is None:
+        return False
+    with closing(_in_order(place, seq, directory)) as rows:
+        return next(rows, None) is not None
 
 
 def _entries(directory: Path, place: Place | None) -> Iterator[_Row]:
@@ -102,14 +106,14 @@ def _entries_of(descriptor: int, place: Place) -> Iterator[_Row]:
     """Those of one file, until one is not whole: it is being written, failed, or was lost with the power."""
     end = os.fstat(descriptor).st_size
     at = place.start
-    while at + _HEAD_BYTES <= end:
-        raw = os.pread(descriptor, _HEAD_BYTES, at)
+    while at + HEAD_BYTES <= end:
+        raw = os.pread(descriptor, HEAD_BYTES, at)
         magic, checksum = _START.unpack_from(raw)
         body = raw[_START.size :]
         if magic != _MAGIC or zlib.crc32(body) != checksum:
             return
         seq, digest, signed, response, size = _BODY.unpack(body)
-        start = at + _HEAD_BYTES
+        start = at + HEAD_BYTES
         if start + size > end:
             return
         yield place.epoch, seq, digest, signed, response, place.segment, start, size

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from modelreg.errors import ConflictError, NotFoundError
+from modelreg.errors import ConflictError, ModelregError, NotFoundError, NotPermittedError, UnreachableError
 from modelreg.format.batch import MAX_RECEIPTS, Batch, BatchTree
 from modelreg.format.receipt import Domain, SignedReceipt
 from modelreg_verifier.receipts.database import connect, durably, translated, writing
@@ -52,6 +52,7 @@ class Records:
         self.path = path
         self._connection = connect(path)
         self._lock = Lock()
+        self._behind: ModelregError | None = None
         [[self.node, chain, contract]] = self._rows("SELECT node, chain_id, contract FROM journal")
         self.domain = Domain(chain, contract)
 
@@ -60,9 +61,16 @@ class Records:
         with self._lock:
             self._connection.close()
 
-    def _rows(self, query: str, *values: Any) -> list[Any]:
+    def _rows(self, query: str, *values: Any, newest: bool = False) -> list[Any]:
+        """Rows of a query; with `newest` not without what the log has more."""
         with self._lock, translated(self.path):
-            index_log(self._connection, self.path)
+            try:
+                index_log(self._connection, self.path)
+                self._behind = None
+            except (NotPermittedError, UnreachableError) as error:
+                if newest:
+                    raise
+                self._behind = error  # what is indexed can be read on a full disk, too
             return self._connection.execute(query, values).fetchall()
 
     def find(self, digest: bytes) -> Record:
@@ -70,7 +78,7 @@ class Records:
         query = "SELECT signed, response, epoch, segment, start, size FROM receipt WHERE digest = ?"
         rows = self._rows(query, digest)
         if not rows:
-            raise NotFoundError(f"no receipt 0x{digest.hex()} in the journal")
+            raise self._behind or NotFoundError(f"no receipt 0x{digest.hex()} in the journal")
         [(signed, response, *place)] = rows
         return Record(SignedReceipt.from_bytes(signed), response, Place(*place))
 
@@ -97,7 +105,8 @@ class Records:
 
     def holds(self, epoch: int, seq: int) -> bool:
         """Whether a receipt is here; one that is not, but was anchored, shows that this is an old copy."""
-        return bool(self._rows("SELECT 1 FROM receipt WHERE epoch = ? AND seq = ?", epoch, seq))
+        query = "SELECT 1 FROM receipt WHERE epoch = ? AND seq = ?"
+        return bool(self._rows(query, epoch, seq) or self._rows(query, epoch, seq, newest=True))
 
     def batch(self, epoch: int, first: int) -> Anchored:
         """The batch that begins with a receipt. Raises NotFoundError."""
@@ -149,7 +158,7 @@ class Records:
                   coalesce((SELECT max(seq) + 1 FROM receipt WHERE epoch = e.epoch), 0) AS next
                 FROM epoch AS e WHERE e.epoch >= coalesce((SELECT max(epoch) FROM batch), 0))
             WHERE next > first ORDER BY epoch LIMIT 1"""
-        rows = self._rows(query)
+        rows = self._rows(query, newest=True)
         return (rows[0][0], rows[0][1], min(rows[0][2], MAX_RECEIPTS)) if rows else None
 
     def add_batch(self, batch: Batch) -> None:

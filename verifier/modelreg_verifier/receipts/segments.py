@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -23,7 +24,7 @@ __all__ = [
     "sync_segments",
 ]
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{8})")
 _VECTORS_MAX = 512  # writev(2) takes 1,024
@@ -88,7 +89,13 @@ class SegmentWriter:
         with self._counting, os_errors(f"cannot use {self._directory}"):
             self._written = bytes_of(self._directory)
 
-    def _reserve(self, size: int) -> None:
+    def prepare(self, size: int) -> None:
+        """Refuse what cannot be appended next, before anybody signs for it.
+
+        Raises:
+            FullError: there is no room for so many bytes; what is kept may not be dropped.
+            ModelregError: there is no file to write to.
+        """
         with self._counting:
             if self._written + size > self.most:
                 raise FullError(
@@ -97,25 +104,37 @@ class SegmentWriter:
                     found=f"{self._written} and {size} more",
                     hint="they go 14 days after their receipts were anchored; or serve with more --openings",
                 )
-            self._written += size  # some of it may lie there after an error too
+        with os_errors(f"cannot write to {self._directory}"):
+            self._open(size)
 
     def append(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Write bytes behind each other; on return they outlive the process, though not a power loss.
 
         Raises:
-            FullError: there is no room for them; what is kept may not be dropped.
-            ModelregError: they cannot be written; what was written of them ends its file.
+            ModelregError: they cannot be written; of a part of them nothing is left.
         """
-        size = sum(memoryview(part).nbytes for part in buffers)
-        self._reserve(size)
+        size, before = sum(memoryview(part).nbytes for part in buffers), self._size
         with os_errors(f"cannot write to {self._directory}"):
             descriptor = self._open(size)
             try:
                 _write(descriptor, buffers, size)
-            except OSError:
-                self.close()  # the next bytes go to another file, so no place has to be guessed
+                self._size += size
+            except BaseException:
+                self._settle(descriptor, size)
                 raise
-        self._size += size
+            finally:
+                with self._counting:
+                    self._written += max(0, self._size - before)
+
+    def _settle(self, descriptor: int, size: int) -> None:
+        """Keep what is whole after all, and take back what is not: the next bytes go where these began."""
+        try:
+            if os.fstat(descriptor).st_size >= self._size + size:
+                self._size += size
+            else:
+                os.ftruncate(descriptor, self._size)
+        except OSError:
+            self.close()
 
     def _open(self, size: int) -> int:
         if self._descriptor is not None:
@@ -163,8 +182,13 @@ def open_segment(directory: Path, place: Place) -> int:
 
 def next_segment(directory: Path, place: Place) -> Place | None:
     """The beginning of the next file of an epoch, if there is one: that of the place is then complete."""
-    following = Place(place.epoch, place.segment + 1, 0, 0)
-    return following if (directory / following.name).exists() else None
+    start = f"{place.epoch:016x}-"
+    with suppress(FileNotFoundError):
+        names = (path.name for path in directory.iterdir())
+        names = (name for name in names if name.startswith(start) and name > place.name)
+        following = min(names, default=None)
+        return Place(place.epoch, int(following[-8:], 16), 0, 0) if following else None
+    return None
 
 
 def read_segment(directory: Path, place: Place) -> bytes:
@@ -183,9 +207,13 @@ def read_segment(directory: Path, place: Place) -> bytes:
 
 def _segments(directory: Path) -> list[tuple[Path, os.stat_result]]:
     """All files, the oldest first."""
+    found = []
     with os.scandir(directory) as entries:
-        found = sorted((entry.name, entry.stat()) for entry in entries if _NAME.fullmatch(entry.name))
-    return [(directory / name, status) for name, status in found]
+        for entry in entries:
+            if _NAME.fullmatch(entry.name):
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    found.append((entry.name, entry.stat()))
+    return [(directory / name, status) for name, status in sorted(found)]
 
 
 def bytes_of(directory: Path) -> int:
