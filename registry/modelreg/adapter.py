@@ -54,7 +54,7 @@ class Adapter:
         sides: dict[str, dict[str, _Floats]] = {}
         for tensor in tensors:
             matched = _NAME.fullmatch(tensor.name)
-            if matched and len(tensor.shape) == 2 and tensor.dtype in _VIEWS:
+            if matched and len(tensor.shape) == 2 and tensor.length and tensor.dtype in _VIEWS:
                 sides.setdefault(matched[1], {})[matched[2]] = _values(raw, tensor)
         products = {name: Product(pair["B"], pair["A"]) for name, pair in sides.items() if _fit(pair)}
         if not products:
@@ -79,7 +79,8 @@ def _values(raw: bytes, tensor: Tensor) -> _Floats:
     )
     if tensor.dtype is DType.BF16:
         words = (words.astype("<u4") << 16).view("<f4")
-    return np.asarray(words.astype(np.float64).reshape(tensor.shape))
+    with np.errstate(invalid="ignore"):  # of signalling NaN
+        return np.asarray(words.astype(np.float64).reshape(tensor.shape))
 
 
 def _fit(pair: dict[str, _Floats]) -> bool:

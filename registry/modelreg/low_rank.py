@@ -102,14 +102,16 @@ class Matrix:
     def _pack(self, chunk: bytes, base: bytes, offset: int, found: _Found) -> bytes:
         word, place = self._word, offset // self._word.width
         column = place % self._shape[1]
-        left = found.left(_difference(chunk, base, word), place)
+        difference = _difference(chunk, base, word)
+        left = found.left(np.where(np.isfinite(difference), difference, 0.0), place)
         views = memoryview(chunk), memoryview(base)
         return pack_low_rank(*views, word, column, left, found.factors, _LEVEL)
 
     def _search(self) -> _Found | None:
-        glance = self._rows(-(-self._shape[0] // GLANCE_ROWS))
-        if glance is None or not may_be_low_rank(glance):
-            return None
+        if self._product is None:
+            glance = self._rows(-(-self._shape[0] // GLANCE_ROWS))
+            if glance is None or not may_be_low_rank(glance):
+                return None
         difference = self._rows(self._step)
         if difference is None or not np.isfinite(difference).all():
             return None

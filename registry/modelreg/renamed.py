@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.format.delta import WordType
-from modelreg.format.delta.words import ordered, signed_words
+from modelreg.format.delta.words import Integers, ordered, signed_words
 from modelreg.format.tensors import Tensor
 
 __all__ = ["find_renamed"]
@@ -26,7 +26,7 @@ _SIGNS = 64
 _COMPARED = 4
 # Of the bits that a word's difference takes to a part of the same tensor that has nothing to do with it.
 _ALIKE = 0.9
-_MOST_PAIRS = 1 << 28
+_MOST_OF_A_KIND = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class _Sample:
     """Words from the middle of a tensor, as ordered integers, and which of 64 are above the median."""
 
     tensor: Tensor
-    words: NDArray[np.int64]
+    words: Integers
     signs: int
 
 
@@ -51,7 +51,7 @@ def find_renamed(
     news, olds = _by_kind(child, kinds), _by_kind(parent, kinds)
     found = {}
     for kind in news.keys() & olds.keys():
-        if len(news[kind]) * len(olds[kind]) > _MOST_PAIRS:
+        if max(len(news[kind]), len(olds[kind])) > _MOST_OF_A_KIND:
             continue
         candidates = _samples(olds[kind], read_parent)
         signs = np.array([sample.signs for sample in candidates], np.uint64)
@@ -88,7 +88,7 @@ def _sample(tensor: Tensor, read: Read) -> _Sample | None:
     raw = read(tensor.offset + skipped, size // word.width * word.width)
     if raw is None:
         return None
-    words = ordered(signed_words(raw, word), word, 0).astype(np.int64)
+    words = ordered(signed_words(raw, word), word, 0)
     above = words[:_SIGNS] > np.median(words)
     return _Sample(tensor, words, int.from_bytes(np.packbits(above).tobytes().ljust(8, b"\0"), "big"))
 
@@ -104,6 +104,6 @@ def _most_alike(new: _Sample, candidates: Sequence[_Sample], signs: NDArray[np.u
     return best.tensor if _bits(new.words, best.words) < _ALIKE * chance else None
 
 
-def _bits(new: NDArray[np.int64], old: NDArray[np.int64]) -> float:
+def _bits(new: Integers, old: Integers) -> float:
     """About how many bits a word's difference takes, at the mean."""
     return float(np.log2(1.0 + np.abs(new.astype(np.float64) - old)).mean())

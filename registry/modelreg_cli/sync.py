@@ -33,7 +33,7 @@ __all__ = ["sync_command"]
 @click.option(
     "--every", type=click.FloatRange(0.1), default=15.0, show_default=True, help="Seconds between looks."
 )
-@click.option("--dry-run", is_flag=True, help="Say how much would be fetched, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Say how much would be fetched, and fetch no weights.")
 @pass_session
 def sync_command(
     session: Session,

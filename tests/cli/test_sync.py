@@ -67,7 +67,7 @@ def test_fetches_nothing_twice(node, copy):
         ((f"{MODEL}@1.1.0",), f"{MODEL}@1.1.0"),
     ],
 )
-@pytest.mark.parametrize("only", [(), ("--only", "model.safetensors")])
+@pytest.mark.parametrize("only", [(), ("--only", "model.safetensors"), ("--only", "config.json")])
 def test_a_dry_run_tells_what_is_then_fetched(node, copy, before, wanted, only):
     for reference in before:
         done(node, "sync", reference, "--to", copy.with_name("before"))
@@ -81,6 +81,14 @@ def test_a_dry_run_tells_what_is_then_fetched(node, copy, before, wanted, only):
     fetched = real["bytes"].pop("fetched")
     assert abs(told["bytes"].pop("fetched") - fetched) <= 0.02 * fetched
     assert told["bytes"] == real["bytes"]
+
+
+def test_a_dry_run_sees_that_a_copy_is_gone(node, copy):
+    done(node, "sync", f"{MODEL}@1.0.0", "--to", copy)
+    shutil.rmtree(copy)
+    told = done(node, "sync", f"{MODEL}@1.0.0", "--to", copy, "--dry-run")
+    real = done(node, "sync", f"{MODEL}@1.0.0", "--to", copy)
+    assert told | {"dry_run": False} == real
 
 
 def test_a_dry_run_follows_nothing(node):

@@ -144,6 +144,28 @@ def test_integers_stand_for_the_product(bits, rank, seed, size):
     assert np.abs(made - product.left @ product.right).max() <= 8 * rank * largest * 2.0**-bits
 
 
+@pytest.mark.parametrize("rank", [33, 64])
+def test_adapters_of_high_rank(tmp_path, rank):
+    rng = np.random.default_rng(rank)
+    left = rng.normal(0, 0.001, (ROWS, rank)).astype("<f4")
+    right = rng.normal(0, 0.05, (rank, COLUMNS)).astype("<f4")
+    world = World.at(tmp_path / "w")
+    without, given_ = sizes(world, *merged(False, left, right, 2.0), written(tmp_path / "a", left, right))
+    assert given_ < 0.6 * without
+
+
+def test_an_adapter_without_elements(tmp_path):
+    path = tmp_path / "a"
+    header = {
+        f"b.lora_{side}": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+        for side, shape in (("A", [0, 1 << 62]), ("B", [1 << 62, 0]))
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(InputError, match="no adapter"):
+        Adapter.read(path)
+
+
 def test_a_multiple_is_measured():
     left, right = (side.astype(float) for side in factors())
     noise = np.random.default_rng(1).normal(0, 1e-5, (ROWS, COLUMNS))

@@ -108,7 +108,7 @@ def test_a_parent_that_cannot_be_read():
 
 def test_too_many_to_compare(monkeypatch):
     new, old = model(numbered(1), "F32", step=1), model(numbered(0), "F32")
-    monkeypatch.setattr(renamed, "_MOST_PAIRS", COUNT * COUNT - 1)
+    monkeypatch.setattr(renamed, "_MOST_OF_A_KIND", COUNT - 1)
     assert found(new, old) == {}
 
 

@@ -17,7 +17,8 @@ __all__ = ["Estimate", "LookedAt", "estimate"]
 class Estimate:
     """Bytes of the blocks that are to be fetched, and how the chunks of the copy would come about.
 
-    A block that a release shares with others can be longer than what its manifest names of it.
+    Damaged copies and blocks, and what an interrupted sync left, only the sync itself notices. Where no
+    source tells how long a block is, it counts as far as the manifests name it.
     """
 
     bytes: int
@@ -80,30 +81,31 @@ def estimate(
     need = _Need(Plaintext(source), local)
     wanted = list(rows)
     reused = sum(not need.add(manifest, row, MAX_DEPTH) for row in wanted)
-    missing = sum(size for cid, size in need.blocks.items() if not store.holds(cid))
+    missing = sum(store.length(cid) or need.ends[cid] for cid in need.blocks if not store.holds(cid))
     return Estimate(source.fetched_bytes + missing, len(wanted), reused)
 
 
 class _Need:
-    """The blocks that decoding takes, each with the end of what is named of it."""
+    """The blocks that decoding takes, and how far the manifests name each block of theirs."""
 
     def __init__(self, plaintext: Plaintext, local: LocalPlaintext) -> None:
         self._plaintext, self._local = plaintext, local
         self._seen: set[tuple[bytes, Payload | None]] = set()
-        self.blocks: dict[Cid, int] = {}
+        self._manifests: set[bytes] = set()
+        self.blocks: set[Cid] = set()
+        self.ends: dict[Cid, int] = {}
 
     def add(self, manifest: Manifest, row: int, depth: int) -> bool:
         """Add a chunk and all bases below it; False for one whose plaintext should be here."""
+        self._read(manifest)
         chunk = manifest.chunks[row]
-        if self._local.knows(Digest(manifest.algorithm, chunk.digest)):
+        if self._local.seems_here(Digest(manifest.algorithm, chunk.digest)):
             return False
         way = chunk.digest, chunk.payload
         if way in self._seen:
             return True
         self._seen.add(way)
-        for payload in (chunk.payload, chunk.factors):
-            if payload is not None:
-                self._extend(payload)
+        self.blocks.update(payload.block for payload in (chunk.payload, chunk.factors) if payload)
         self._add_base(manifest, chunk, depth)
         return True
 
@@ -115,6 +117,13 @@ class _Need:
         for row in parent.covering(at.file, at.offset, at.length):
             self.add(parent, row, depth - 1)
 
-    def _extend(self, payload: Payload) -> None:
-        end = payload.offset + payload.size
-        self.blocks[payload.block] = max(end, self.blocks.get(payload.block, 0))
+    def _read(self, manifest: Manifest) -> None:
+        """Blocks are shared: other rows may name more of them."""
+        if manifest.content_root in self._manifests:
+            return
+        self._manifests.add(manifest.content_root)
+        for chunk in manifest.chunks:
+            for payload in (chunk.payload, chunk.factors):
+                if payload is not None:
+                    end = payload.offset + payload.size
+                    self.ends[payload.block] = max(end, self.ends.get(payload.block, 0))

@@ -68,6 +68,17 @@ class MultiStore:
         """Whether the primary store has it."""
         return _has(self._primary, cid)
 
+    def length(self, cid: Cid) -> int | None:
+        """How long a block is, if a source can tell without giving it."""
+        for source in (self._primary, *self._fallbacks):
+            size = getattr(source, "size", None)
+            try:
+                if size is not None:
+                    return int(size(cid))
+            except ModelregError:
+                continue
+        return None
+
     def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> int:
         """See BlockStore; this and all below concerns the primary store alone."""
         return self._primary.put_many(blocks)

@@ -68,6 +68,10 @@ class LocalPlaintext:
         """Whether a file here should hold the chunk."""
         return digest in self._places
 
+    def seems_here(self, digest: Digest) -> bool:
+        """Whether a file here is long enough to hold the chunk; only reading it tells whether it does."""
+        return any(_reaches(place) for place in self._places.get(digest, ()))
+
     def read(self, digest: Digest) -> bytes | None:
         """A chunk's plaintext, or None where no file here holds it (any more)."""
         for place in self._places.get(digest, ()):
@@ -226,6 +230,14 @@ def _rows(manifest: Manifest) -> int:
 
 def _weight(data: bytes) -> int:
     return len(data) + _ITEM_BYTES
+
+
+def _reaches(place: _Place) -> bool:
+    try:
+        status = place.path.lstat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size >= place.offset + place.length
 
 
 def _read_file(place: _Place) -> bytes | None:

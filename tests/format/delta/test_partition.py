@@ -1,5 +1,7 @@
 """Words parted by group: NumPy and numba give the same, and the payloads of both are equal."""
 
+import builtins
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -85,9 +87,15 @@ def test_numba_is_used_when_much_was_coded(monkeypatch):
     assert isinstance(partition.part(np.zeros(1, np.uint8), table, 1), CompiledPartition)
 
 
-def test_without_numba_numpy_goes_on(monkeypatch):
-    choice = partition._Choice()
-    monkeypatch.setitem(__import__("sys").modules, "modelreg.format.delta.compiled", None)
+@pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, MemoryError])
+def test_without_numba_numpy_goes_on(monkeypatch, error):
+    def fail(name, *rest):
+        if name == "modelreg.format.delta.compiled":
+            raise error
+        return real(name, *rest)
+
+    choice, real = partition._Choice(), builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", fail)
     choice.compile()
     assert choice.make is SortedPartition
     assert exponent.part is partition.part

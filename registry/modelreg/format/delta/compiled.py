@@ -9,7 +9,8 @@ from modelreg.format.delta.words import Integers, WordType
 
 __all__ = ["CompiledPartition"]
 
-_compiled = numba.njit(nogil=True, cache=True)
+# Not cached: that needs a directory to write to, and saves a quarter of a second.
+_compiled = numba.njit(nogil=True)
 
 # numba checks signed indices for being negative, and not unsigned ones.
 _Places = NDArray[np.uintp]

@@ -76,8 +76,8 @@ class _Choice:
         self.words_left = 0
         try:
             from modelreg.format.delta.compiled import CompiledPartition
-        except (ImportError, OSError):
-            return  # numba is optional, and its compiler a large library that may find no memory
+        except Exception:  # noqa: BLE001  numba is optional, and large: it may find no memory, or no compiler
+            return
         self.make = CompiledPartition
 
 
