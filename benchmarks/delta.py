@@ -24,7 +24,7 @@ from benchmarks.pairs import Pair, pairs
 from benchmarks.transfer import measure, modelreg
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 30
 # By the words of a pair's name: at most these shares of what zstd and BitX need.
 BARS = {
     "fine-tune bf16": (0.20, 0.55),
