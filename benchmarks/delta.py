@@ -152,7 +152,9 @@ def tried(run: Run, pair: Pair, work: Path, rounds: int) -> Figures | None:
     return found
 
 
-def all_figures(pair: Pair, work: Path, peers: Path | None, rounds: int) -> dict[str, Figures | None]:
+def all_figures(
+    pair: Pair, work: Path, peers: Path | None, rounds: int, chosen: list[str] | None
+) -> dict[str, Figures | None]:
     """Of every codec, ours on one processor and on two; slow ones run once."""
     kind = kind_of(pair)
     ours = library(Path(sys.executable), "modelreg", kind, "0")
@@ -161,6 +163,8 @@ def all_figures(pair: Pair, work: Path, peers: Path | None, rounds: int) -> dict
         two = library(Path(sys.executable), "modelreg", kind, "0-1")
         found["two threads"] = tried(two, pair, work, rounds)
     for name, run in codecs(kind, peers):
+        if chosen and name not in chosen:
+            continue
         found[name] = tried(run, pair, work, rounds if name in (ZSTD, BITX) else 1)
     return found
 
@@ -252,6 +256,7 @@ def main() -> int:
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pair", action="append")
+    parser.add_argument("--codec", action="append", help="only these of the others, as the tables name them")
     options = parser.parse_args()
     rows: list[tuple[Pair, int, dict[str, Figures | None]]] = []
     with tempfile.TemporaryDirectory() as directory:
@@ -263,7 +268,7 @@ def main() -> int:
                 continue
             fetched = measure(pair, number, root / "publisher", root / "node", root).fetched
             same = next((found for other, _, found in rows if other.child == pair.child), None)
-            found = same or all_figures(pair, root, options.peers, options.rounds)
+            found = same or all_figures(pair, root, options.peers, options.rounds, options.codec)
             rows.append((pair, fetched, found))
             print(pair.name, file=sys.stderr, flush=True)
     page = tables(rows)
