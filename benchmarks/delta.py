@@ -8,6 +8,7 @@ installed is left out. Prints tables in Markdown, and exits with 1 if a bar is m
 """
 
 import argparse
+import filecmp
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.pairs import Pair, pairs
-from benchmarks.transfer import measure, modelreg
+from benchmarks.transfer import modelreg, update
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 30
@@ -146,7 +147,7 @@ def tried(run: Run, pair: Pair, work: Path, rounds: int) -> Figures | None:
                 found.peak = max(found.peak, peak)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return None
-    if copy.read_bytes() != pair.child.read_bytes():
+    if not filecmp.cmp(copy, pair.child, shallow=False):
         return None
     found.size = patch.stat().st_size
     return found
@@ -266,7 +267,7 @@ def main() -> int:
         for number, pair in enumerate(pairs(options.corpus, options.work)):
             if options.pair and not any(words in pair.name for words in options.pair):
                 continue
-            fetched = measure(pair, number, root / "publisher", root / "node", root).fetched
+            fetched, _, _ = update(pair, number, root / "publisher", root / "node", root)
             same = next((found for other, _, found in rows if other.child == pair.child), None)
             found = same or all_figures(pair, root, options.peers, options.rounds, options.codec)
             rows.append((pair, fetched, found))

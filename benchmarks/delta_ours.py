@@ -2,7 +2,6 @@
 
 import mmap
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from modelreg.format.car import CarReader, write_car
 from modelreg.format.cid import Cid
 from modelreg.format.delta import WordType, decode
 from modelreg.format.delta.partition import part, prefer_compiled
-from modelreg.format.manifest import Chunk, Manifest
+from modelreg.format.manifest import Chunk, Payload
 from modelreg.format.manifest_blocks import read_manifest
 from modelreg.parallel import map_ordered, worker_count
 from modelreg.source import find_sources
@@ -77,13 +76,10 @@ class Node:
                     raise SystemExit(f"chunk {row} differs")
                 return os.pwrite(file.fileno(), data, manifest.offsets[row])
 
-            with closing(_placed(manifest, place)) as done:
+            rows = range(len(manifest.chunks))
+            with closing(map_ordered(place, rows, workers=worker_count())) as done:
                 for _ in done:
                     pass
-
-
-def _placed(manifest: Manifest, place: object) -> Iterator[int]:
-    return map_ordered(place, range(len(manifest.chunks)), workers=worker_count())  # type: ignore[arg-type]
 
 
 def _plain(chunk: Chunk, blocks: dict[Cid, bytes], known: mmap.mmap) -> memoryview:
@@ -97,13 +93,17 @@ def _plain(chunk: Chunk, blocks: dict[Cid, bytes], known: mmap.mmap) -> memoryvi
     )
 
 
-def _payload(at: object, blocks: dict[Cid, bytes]) -> memoryview:
-    return memoryview(blocks[at.block])[at.offset : at.offset + at.size]  # type: ignore[attr-defined]
+def _payload(at: Payload | None, blocks: dict[Cid, bytes]) -> memoryview:
+    return memoryview(blocks[at.block])[at.offset : at.offset + at.size] if at else memoryview(b"")
 
 
 def _load_machine_code() -> None:
     """Have numba ready, as others have theirs in a library."""
     prefer_compiled()
-    for word, words in ((WordType.BF16, np.zeros(8, "<i2")), (WordType.F32, np.zeros(8, "<i4"))):
-        parted = part(np.zeros(8, np.uint8), np.zeros(256, np.uint8), 1)
-        parted.restore(parted.gather(words), words, word, 0)
+    exponents, table = np.zeros(8, np.uint8), np.zeros(256, np.uint8)
+    for word in (WordType.BF16, WordType.F32):
+        # What is read from a file cannot be written to, and numba compiles that anew.
+        read, made = np.frombuffer(bytes(8 * word.width), f"<i{word.width}"), np.zeros(8, f"<i{word.width}")
+        for words in (read, made):
+            parted = part(exponents, table, 1)
+            parted.restore(parted.gather(words).copy(), read, word, 0)

@@ -6,6 +6,7 @@ Prints a table in Markdown, and exits with 1 if a bar is missed.
 """
 
 import argparse
+import filecmp
 import json
 import shutil
 import subprocess
@@ -70,8 +71,8 @@ def modelreg(home: Path, *arguments: object) -> tuple[dict, float]:
     return json.loads(done.stdout), time.perf_counter() - started
 
 
-def measure(pair: Pair, number: int, publisher: Path, node: Path, work: Path) -> Row:
-    """Publish and sync both releases of a pair."""
+def update(pair: Pair, number: int, publisher: Path, node: Path, work: Path) -> tuple[int, float, float]:
+    """Publish and sync a pair: what the child cost to fetch in bytes, to publish and to sync in seconds."""
     model = f"bench/pair-{number}"
     name = "model" + pair.parent.suffix
     copy = work / "copy"
@@ -82,13 +83,19 @@ def measure(pair: Pair, number: int, publisher: Path, node: Path, work: Path) ->
         shutil.copyfile(file, release / name)
         _, published = modelreg(publisher, "publish", release, "--model", model, "--version", version, *hint)
         synced, seconds = modelreg(node, "sync", f"{model}@{version}", "--to", copy)
-        if (copy / name).read_bytes() != file.read_bytes():
+        if not filecmp.cmp(copy / name, file, shallow=False):
             raise SystemExit(f"{pair.name}: the copy of {version} differs")
         shutil.rmtree(release)
     shutil.rmtree(copy)
+    return synced["bytes"]["fetched"], published, seconds
+
+
+def measure(pair: Pair, number: int, publisher: Path, node: Path, work: Path) -> Row:
+    """A pair's update, and the child alone by zstd."""
+    fetched, published, synced = update(pair, number, publisher, node, work)
     child = pair.child.read_bytes()
     packed = len(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(child))
-    return Row(pair, len(child), synced["bytes"]["fetched"], packed, published, seconds)
+    return Row(pair, len(child), fetched, packed, published, synced)
 
 
 def main() -> int:

@@ -136,10 +136,11 @@ def _copied(
 
 def _estimated(home: "Home", release: "Release", target: Path, only: tuple[str, ...]) -> dict[str, Any]:
     from modelreg.store.plaintext import Plaintext
-    from modelreg_verifier.estimate import LookedAt, estimate
+    from modelreg_verifier.estimate import estimate
+    from modelreg_verifier.fetch import FetchingSource
     from modelreg_verifier.release import read_release
 
-    source = LookedAt(home.blocks)
+    source = FetchingSource(home.blocks, keep=False)
     manifest = read_release(release, Plaintext(source))
     rows = select_rows(manifest, only) if only else None
     wanted = range(len(manifest.chunks)) if rows is None else rows

@@ -1,6 +1,5 @@
 """What a sync would fetch, from manifests alone. Nothing is written and no payload is read."""
 
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,8 +8,9 @@ from modelreg.format.digest import Digest
 from modelreg.format.manifest import MAX_DEPTH, Chunk, Manifest, Payload
 from modelreg.store.multi import MultiStore
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
+from modelreg_verifier.fetch import FetchingSource
 
-__all__ = ["Estimate", "LookedAt", "estimate"]
+__all__ = ["Estimate", "estimate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,47 +31,15 @@ class Estimate:
         return self.total - self.reused
 
 
-class LookedAt:
-    """Gives the blocks of manifests, here or fetched, and keeps them in memory only."""
-
-    def __init__(self, blocks: MultiStore) -> None:
-        self._blocks = blocks
-        self._lock = threading.Lock()
-        self._held: dict[Cid, bytes] = {}
-        self.fetched_bytes = 0
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return self._blocks.name
-
-    def get(self, cid: Cid) -> bytes:
-        """Give a verified block. Raises NotFoundError if nobody has it."""
-        with self._lock:
-            held = self._held.get(cid)
-        if held is not None:
-            return held
-        block, was_here = self._blocks.find(cid)
-        with self._lock:
-            if not was_here and cid not in self._held:
-                self.fetched_bytes += len(block)
-            self._held[cid] = block
-        return block
-
-    def has(self, cid: Cid) -> bool:
-        """Whether the block is here or elsewhere."""
-        return self._blocks.has(cid)
-
-
 def estimate(
-    manifest: Manifest, rows: Iterable[int], source: LookedAt, store: MultiStore, local: LocalPlaintext
+    manifest: Manifest, rows: Iterable[int], source: FetchingSource, store: MultiStore, local: LocalPlaintext
 ) -> Estimate:
     """Find out what `copy_release` would fetch.
 
     Args:
         manifest: the release, verified against the ledger, and read from `source`.
         rows: the chunk rows to copy.
-        source: counts what it fetches of manifests; those of bases are read too.
+        source: keeps nothing, and counts what it fetches of manifests; those of bases are read too.
         store: tells which blocks are here.
         local: plaintext on this machine.
 

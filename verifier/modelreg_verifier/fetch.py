@@ -13,11 +13,11 @@ class FetchingSource:
     """Gives blocks of a store and its fallbacks, and counts what the fallbacks gave.
 
     A fetched block is kept in the store, except those in `in_files`: their bytes are about to lie in a file
-    of the release, from which they can be served again.
+    of the release, from which they can be served again. With `keep` false nothing is kept.
     """
 
-    def __init__(self, blocks: MultiStore) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: MultiStore, *, keep: bool = True) -> None:
+        self._blocks, self._keep = blocks, keep
         self._buffer = BlockBuffer(blocks)
         self._lock = threading.Lock()
         self._seen: set[Cid] = set()
@@ -54,5 +54,5 @@ class FetchingSource:
             if cid not in self._seen:
                 self._seen.add(cid)
                 self.fetched_bytes += len(block)
-            if cid not in self.in_files:
+            if self._keep and cid not in self.in_files:
                 self._buffer.add(cid, block)

@@ -113,6 +113,11 @@ def _check_strings(octets: memoryview, count: int) -> None:
         raise FormatError("tensor data", expected=f"{count} elements, each behind its length", found="others")
 
 
+def hash_each(data: Sequence[memoryview]) -> list[bytes]:
+    """BLAKE3 of each, one after the other."""
+    return [blake3_256(view) for view in data]
+
+
 def values(tensors: Mapping[str, Tensor], most: int = _MAX_TENSORS) -> bytes:
     """The hash of named tensors, 32 bytes; the mapping's order does not count.
 
@@ -123,7 +128,7 @@ def values(tensors: Mapping[str, Tensor], most: int = _MAX_TENSORS) -> bytes:
 
 
 def values_of(
-    sets: Sequence[Mapping[str, Tensor]], hashing: Hashing | None = None, most: int = _MAX_TENSORS
+    sets: Sequence[Mapping[str, Tensor]], hashing: Hashing = hash_each, most: int = _MAX_TENSORS
 ) -> list[bytes]:
     """The hashes of several sets, each as `values` has it; a tensor in many of them is hashed once.
 
@@ -135,16 +140,11 @@ def values_of(
     frames = _frames(tuple(layout), most)
     distinct = {id(item): item for tensors in ordered for _, item in tensors}
     octets = [_octets(item.data) for item in distinct.values()]
-    digests = dict(zip(distinct, (hashing or hash_each)(octets), strict=True))
+    digests = dict(zip(distinct, hashing(octets), strict=True))
     return [
         blake3_256(frame % tuple([digests[id(item)] for _, item in tensors]))
         for frame, tensors in zip(frames, ordered, strict=True)
     ]
-
-
-def hash_each(data: Sequence[memoryview]) -> list[bytes]:
-    """BLAKE3 of each, one after the other."""
-    return [blake3_256(view) for view in data]
 
 
 @lru_cache(_FRAMES)

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from modelreg.errors import ConflictError, ModelregError, NotFoundError, NotPermittedError, UnreachableError
+from modelreg.errors import ConflictError, NotFoundError, NotPermittedError, UnreachableError
 from modelreg.format.batch import MAX_RECEIPTS, Batch, BatchTree
 from modelreg.format.receipt import Domain, SignedReceipt
 from modelreg_verifier.receipts.database import connect, durably, translated, writing
@@ -52,7 +52,6 @@ class Records:
         self.path = path
         self._connection = connect(path)
         self._lock = Lock()
-        self._behind: ModelregError | None = None
         [[self.node, chain, contract]] = self._rows("SELECT node, chain_id, contract FROM journal")
         self.domain = Domain(chain, contract)
 
@@ -66,19 +65,17 @@ class Records:
         with self._lock, translated(self.path):
             try:
                 index_log(self._connection, self.path)
-                self._behind = None
-            except (NotPermittedError, UnreachableError) as error:
+            except (NotPermittedError, UnreachableError):
                 if newest:
-                    raise
-                self._behind = error  # what is indexed can be read on a full disk, too
+                    raise  # what is indexed can be read on a full disk, too
             return self._connection.execute(query, values).fetchall()
 
     def find(self, digest: bytes) -> Record:
         """The receipt of a digest. Raises NotFoundError."""
         query = "SELECT signed, response, epoch, segment, start, size FROM receipt WHERE digest = ?"
-        rows = self._rows(query, digest)
+        rows = self._rows(query, digest) or self._rows(query, digest, newest=True)
         if not rows:
-            raise self._behind or NotFoundError(f"no receipt 0x{digest.hex()} in the journal")
+            raise NotFoundError(f"no receipt 0x{digest.hex()} in the journal")
         [(signed, response, *place)] = rows
         return Record(SignedReceipt.from_bytes(signed), response, Place(*place))
 

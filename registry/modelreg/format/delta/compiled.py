@@ -4,12 +4,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.format.delta.partition import Exponents, Table
+from modelreg.format.delta.grouping import Exponents
+from modelreg.format.delta.partition import Table
 from modelreg.format.delta.words import Integers, WordType
 
 __all__ = ["CompiledPartition"]
 
-# Not cached: that needs a directory to write to, and saves a quarter of a second.
+# Not cached on the disk: that needs a directory to write to, and compiling takes a quarter of a second.
 _compiled = numba.njit(nogil=True)
 
 # numba checks signed indices for being negative, and not unsigned ones.

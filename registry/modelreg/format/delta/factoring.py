@@ -35,6 +35,8 @@ _STEP = 2.0
 # A few of its rows and columns show a step too, a smaller one where rounding is in it. That is a glance, and
 # the singular values of a whole matrix take as long as coding it.
 GLANCE_ROWS, _GLANCE_STEP = 128, 1.4
+# Denominators of simple fractions; how many standard errors from one a measured multiple may be; the share of
+# a change's energy that may be left.
 _SIMPLE, _ERRORS, _UNEXPLAINED = 256, 4, 0.25
 
 

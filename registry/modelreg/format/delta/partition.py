@@ -10,13 +10,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from modelreg.format.delta.grouping import Exponents
 from modelreg.format.delta.words import Integers, WordType, join, ordered
 
 __all__ = ["Partition", "SortedPartition", "part", "prefer_compiled"]
 
 # A group for each value of an exponent field.
 Table = NDArray[np.uint8]
-Exponents = NDArray[np.uint8] | NDArray[np.uint16]
 
 _NUMPY_WORDS = 64 << 20
 
