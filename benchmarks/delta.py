@@ -230,7 +230,8 @@ def tables(rows: list[tuple[Pair, int, dict[str, Figures | None]]]) -> str:
 
 
 def chart(rows: list[tuple[Pair, int, dict[str, Figures | None]]]) -> str:
-    """Bytes as shares of zstd's, ours as bars and BitX's as a line, in Mermaid, which forges draw."""
+    """Bytes of pairs with a bar as shares of zstd's: ours bars, BitX's a line, in Mermaid, which forges draw."""
+    rows = [row for row in rows if any(words in row[0].name for words in BARS)]
     whole = [(pair, fetched, found[ZSTD], found[BITX]) for pair, fetched, found in rows if found.get(ZSTD)]
     ours = [f"{fetched / zstd.size:.3f}" for _, fetched, zstd, _ in whole if zstd]
     bitx = [f"{each.size / zstd.size if each else 0:.3f}" for _, _, zstd, each in whole if zstd]
