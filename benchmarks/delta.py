@@ -230,7 +230,7 @@ def tables(rows: list[tuple[Pair, int, dict[str, Figures | None]]]) -> str:
 
 
 def chart(rows: list[tuple[Pair, int, dict[str, Figures | None]]]) -> str:
-    """Bytes of pairs with a bar as shares of zstd's: ours bars, BitX's a line, in Mermaid, which forges draw."""
+    """Bytes of pairs with a bar as shares of zstd's: ours bars, BitX's a line, in Mermaid."""
     rows = [row for row in rows if any(words in row[0].name for words in BARS)]
     whole = [(pair, fetched, found[ZSTD], found[BITX]) for pair, fetched, found in rows if found.get(ZSTD)]
     ours = [f"{fetched / zstd.size:.3f}" for _, fetched, zstd, _ in whole if zstd]
