@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+KUBO := .kubo/ipfs
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 NPM := npm ci --silent --no-audit --no-fund --ignore-scripts
 
@@ -11,15 +12,19 @@ demo: $(STAMP)  ## the whole story on a real model
 
 .PHONY: test
 test: $(STAMP)  ## unit, property and vector tests
-	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not node"
+	$(BIN)/pytest -n auto --dist worksteal -m "not slow and not node and not kubo"
 
 .PHONY: test-node
 test-node: $(STAMP) node  ## tests against JavaScript clients and anvil
-	$(BIN)/pytest -m "node and not slow"
+	$(BIN)/pytest -m "node and not slow and not kubo"
 
 .PHONY: test-slow
 test-slow: $(STAMP)  ## crash, load and fuzz campaigns
-	$(BIN)/pytest -n auto --dist worksteal --timeout 1800 -m "slow and not node"
+	$(BIN)/pytest -n auto --dist worksteal --timeout 1800 -m "slow and not node and not kubo"
+
+.PHONY: test-kubo
+test-kubo: $(STAMP) kubo  ## tests against real Kubo daemons
+	$(BIN)/pytest -m "kubo"
 
 .PHONY: fuzz
 fuzz: $(STAMP)  ## ten minutes of mutated input for each parser, all at once
@@ -53,6 +58,10 @@ node:  ## the npm packages that tests use
 	cd tests/interop && $(NPM)
 	cd contracts && $(NPM)
 
+.PHONY: kubo
+kubo: $(KUBO)  ## build the Kubo that tests use, pinned with all its modules (needs Go)
+	test "$$($(KUBO) version --number)" = "$$(sed -n 's|.*github.com/ipfs/kubo v\([0-9.]*\).*|\1|p' tests/interop/kubo/go.mod)"
+
 .PHONY: package
 package: $(STAMP)  ## build wheel and sdist, install each outside the checkout and run it
 	$(BIN)/python scripts/check_package.py
@@ -60,7 +69,8 @@ package: $(STAMP)  ## build wheel and sdist, install each outside the checkout a
 .PHONY: lock
 lock:  ## refresh requirements.lock (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-annotate --no-header --only-binary :all: pyproject.toml --group dev \
+	  --no-emit-find-links --no-annotate --no-header --only-binary :all: --no-binary varint \
+	  --no-emit-package varint pyproject.toml --group dev \
 	  --extra inference --extra fast \
 	  --output-file requirements.lock
 
@@ -68,8 +78,12 @@ lock:  ## refresh requirements.lock (needs uv)
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
-$(STAMP): requirements.lock pyproject.toml
+$(KUBO): tests/interop/kubo/go.mod tests/interop/kubo/go.sum
+	cd tests/interop/kubo && CGO_ENABLED=0 go build -trimpath -o $(CURDIR)/$(KUBO) github.com/ipfs/kubo/cmd/ipfs
+
+$(STAMP): requirements.lock requirements-source.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(PIP) install --only-binary :all: --require-hashes --requirement requirements.lock
+	$(PIP) install --no-deps --only-binary :all: --require-hashes --requirement requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --require-hashes --requirement requirements-source.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@

@@ -23,7 +23,9 @@ def use(package: Path, work: Path) -> None:
     python = work / "venv" / "bin" / "python"
     run(sys.executable, "-m", "venv", work / "venv", cwd=work)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run(*pip, "--only-binary", ":all:", "--require-hashes", "-r", ROOT / "requirements.lock", cwd=work)
+    pinned = [*pip, "--no-deps", "--require-hashes", "-r"]
+    run(*pinned, ROOT / "requirements.lock", "--only-binary", ":all:", cwd=work)
+    run(*pinned, ROOT / "requirements-source.lock", "--no-build-isolation", cwd=work)
     run(*pip, "--no-deps", "--no-build-isolation", package, cwd=work)
     model = work / "weights.txt"
     model.write_text("0.25 0.5 0.75\n")

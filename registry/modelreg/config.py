@@ -11,9 +11,20 @@ from typing import Any
 
 from modelreg.errors import InputError, NotFoundError
 from modelreg.ledger.hexdata import address_text
-from modelreg.store.files import os_errors, replace_file
+from modelreg.store.files import os_errors, read_regular, replace_file
+from modelreg.store.kubo_api import KuboAccess
 
-__all__ = ["ChainSettings", "Config", "choose_key", "parse_address", "read_config", "write_config"]
+__all__ = [
+    "ChainSettings",
+    "Config",
+    "KuboSettings",
+    "choose_key",
+    "is_url",
+    "parse_address",
+    "parse_stores",
+    "read_config",
+    "write_config",
+]
 
 _MAX_BYTES = 64 << 10
 # Two epochs: Ethereum finalizes after that.
@@ -25,8 +36,12 @@ _KEY_LINE = re.compile(r"\s*(address|password_file)\s*=")
 _TABLES = {
     "chain": {"file", "rpc", "id", "contract", "block", "max_age"},
     "key": {"address", "password_file"},
-    "blocks": {"peers"},
+    "blocks": {"stores", "peers"},
+    "kubo": {"api", "secret_file"},
 }
+_STORES = ("local", "kubo")
+_KUBO = "http://127.0.0.1:5001"
+_MAX_SECRET_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +67,45 @@ class ChainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KuboSettings:
+    """Where a Kubo daemon's RPC is, and the file with what it wants to let us in: see `KuboAccess`."""
+
+    api: str = _KUBO
+    secret_file: Path | None = None
+
+    def access(self) -> KuboAccess:
+        """The same, with the secret. Raises what reading a file raises, and InputError for an empty one."""
+        if self.secret_file is None:
+            return KuboAccess(self.api)
+        with os_errors(f"cannot read {self.secret_file}"):
+            secret = read_regular(self.secret_file, _MAX_SECRET_BYTES).decode(errors="replace").strip()
+        if not secret or not secret.isascii() or not secret.isprintable():
+            raise InputError(
+                f"no secret in {self.secret_file}", expected="USER:PASSWORD or a token, in a line"
+            )
+        return KuboAccess(self.api, secret)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """All settings; `key` is the address that signs, `peers` are the homes that blocks are fetched from."""
+    """All settings.
+
+    `key` is the address that signs; `peers` are the homes and the URLs of gateways that blocks are fetched
+    from; `stores` are where this home keeps blocks, `local` and `kubo`, the first of them to read from.
+    """
 
     chain: ChainSettings
     key: bytes | None = None
     password_file: Path | None = None
-    peers: tuple[Path, ...] = ()
+    peers: tuple[Path | str, ...] = ()
+    stores: tuple[str, ...] = _STORES[:1]
+    kubo: KuboSettings = KuboSettings()
 
 
 def read_config(path: Path) -> Config:
     """Read and check a configuration; relative paths are relative to its directory.
 
-    `MODELREG_RPC_URL` stands in for the chain's endpoint.
+    `MODELREG_RPC_URL`, `MODELREG_STORE` and `MODELREG_KUBO_API` stand in for what is said there.
 
     Raises:
         NotFoundError: there is none.
@@ -89,7 +130,12 @@ def read_config(path: Path) -> Config:
         settings,
         _address(path, key, "address") if "address" in key else None,
         path.parent / password_file if password_file else None,
-        tuple(path.parent / peer for peer in _peers(path, tables.get("blocks", {}))),
+        tuple(
+            peer if is_url(peer) else path.parent / peer
+            for peer in _texts(path, tables.get("blocks", {}), "peers")
+        ),
+        _stores(path, tables.get("blocks", {})),
+        _kubo(path, tables.get("kubo", {})),
     )
 
 
@@ -109,8 +155,14 @@ def write_config(path: Path, config: Config) -> None:
     if config.key is not None:
         lines += _key_lines(path, config.key, config.password_file)
     peers = ", ".join(_quote(str(peer)) for peer in config.peers)
-    lines += ["", "[blocks]", f"peers = [{peers}]", ""]
-    _replace(path, lines)
+    lines += ["", "[blocks]", f"peers = [{peers}]"]
+    if config.stores != _STORES[:1]:
+        lines.append(f"stores = [{', '.join(map(_quote, config.stores))}]")
+    if config.kubo != KuboSettings():
+        lines += ["", "[kubo]", f"api = {_quote(config.kubo.api)}"]
+        if config.kubo.secret_file is not None:
+            lines.append(f"secret_file = {_quote(_relative(config.kubo.secret_file, path.parent))}")
+    _replace(path, [*lines, ""])
 
 
 def choose_key(path: Path, key: bytes, password_file: Path | None) -> None:
@@ -230,11 +282,41 @@ def _seconds(path: Path, table: dict[str, Any], key: str) -> int | None:
     return value
 
 
-def _peers(path: Path, table: dict[str, Any]) -> list[str]:
-    value = table.get("peers", [])
-    if not isinstance(value, list) or not all(isinstance(peer, str) for peer in value):
-        raise _bad(path, "a list of texts for peers", value)
+def _texts(path: Path, table: dict[str, Any], key: str) -> list[str]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise _bad(path, f"a list of texts for {key}", value)
     return value
+
+
+def parse_stores(text: str) -> tuple[str, ...]:
+    """Read `local`, `kubo`, or both with a comma, the first to read from. Raises InputError."""
+    stores = tuple(part.strip() for part in text.split(","))
+    if not set(stores) <= set(_STORES) or len(set(stores)) < len(stores):
+        raise InputError("no stores", expected="local, kubo, or both with a comma between", found=repr(text))
+    return stores
+
+
+def _stores(path: Path, table: dict[str, Any]) -> tuple[str, ...]:
+    chosen = os.environ.get("MODELREG_STORE")
+    if chosen:
+        return parse_stores(chosen)
+    listed = _texts(path, table, "stores")
+    try:
+        return parse_stores(",".join(listed)) if "stores" in table else _STORES[:1]
+    except InputError as error:
+        raise _bad(path, f"{error.expected} for stores", listed) from None
+
+
+def _kubo(path: Path, table: dict[str, Any]) -> KuboSettings:
+    api = os.environ.get("MODELREG_KUBO_API") or _text(path, table, "api") or _KUBO
+    secret_file = _text(path, table, "secret_file")
+    return KuboSettings(api, path.parent / secret_file if secret_file else None)
+
+
+def is_url(peer: str) -> bool:
+    """Whether a peer is a gateway, and not the directory of a home."""
+    return peer.startswith(("http://", "https://"))
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -11,13 +11,17 @@ from modelreg.format.cid import Cid
 from modelreg.format.selection import select_rows
 from modelreg.ledger.reader import Reader
 from modelreg.ledger.rpc import EmbeddedRpc, Rpc
-from modelreg.store.base import BlockSource
+from modelreg.store.base import BlockSource, BlockStore
 from modelreg.store.installed import Installed, InstalledBlocks
+from modelreg.store.kubo import KuboNetwork, KuboStore
+from modelreg.store.kubo_api import KuboApi
+from modelreg.store.kubo_push import push
 from modelreg.store.local import LocalStore
 from modelreg.store.lock import StoreLock
 from modelreg.store.multi import MultiStore
 from modelreg.store.pins import Pins
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
+from modelreg.store.replicate import fetch_dag
 
 __all__ = ["Home"]
 
@@ -63,9 +67,26 @@ class Home:
         return Pins(self.root / "pins")
 
     @cached_property
-    def store(self) -> LocalStore:
-        """This home's own blocks."""
+    def kubo_pins(self) -> Pins:
+        """What this home pinned at its Kubo daemon."""
+        return Pins(self.root / "kubo-pins")
+
+    @cached_property
+    def local_store(self) -> LocalStore:
+        """The blocks in this home's directory."""
         return LocalStore(self.root / "store")
+
+    @cached_property
+    def kubo(self) -> KuboStore | None:
+        """The Kubo repository in which this home keeps blocks, if it does."""
+        if "kubo" not in self.config.stores:
+            return None
+        return KuboStore(KuboApi(self.config.kubo.access()))
+
+    @property
+    def store(self) -> BlockStore:
+        """Where this home keeps its blocks, the first of its stores if it has two."""
+        return self.kubo if self.kubo and self.config.stores[0] == "kubo" else self.local_store
 
     @cached_property
     def store_lock(self) -> StoreLock:
@@ -101,9 +122,44 @@ class Home:
     @cached_property
     def blocks(self) -> MultiStore:
         """This home's blocks, those that its copies hold, and those of its peers."""
-        copies = InstalledBlocks("copies of this home", self.local_plaintext)
-        peers = [source for peer in self.config.peers for source in _peer_sources(peer)]
-        return MultiStore(self.store, [copies, *peers])
+        sources: list[BlockSource] = [InstalledBlocks("copies of this home", self.local_plaintext)]
+        if self.kubo and self.store is not self.kubo:
+            sources.append(self.kubo)
+        sources += [source for peer in self.config.peers for source in _peer_sources(peer)]
+        if self.kubo:
+            sources.append(KuboNetwork(self.kubo.api))
+        return MultiStore(self.store, sources)
+
+    def keep(self, root: Cid, label: str, *, mend: bool = False, fresh: bool = False) -> int:
+        """Bring all blocks of a DAG into every store of this home, and pin it at Kubo.
+
+        Args:
+            root: a manifest.
+            label: names the pin at Kubo, for its operator.
+            mend: look whether what the home's directory has is whole, too.
+            fresh: the DAG is new; Kubo need not be asked which blocks it has.
+
+        Returns:
+            The bytes that were brought.
+
+        Raises:
+            NotFoundError: a block is nowhere to be had.
+            UnreachableError: a store cannot take them.
+        """
+        brought = 0
+        if "local" in self.config.stores:
+            brought += fetch_dag(root, self.blocks, self.local_store, mend=mend)
+        return brought + self.keep_at_kubo(root, label, fresh=fresh)
+
+    def keep_at_kubo(self, root: Cid, label: str, *, fresh: bool = False) -> int:
+        """As `keep`, for Kubo alone; nothing where this home uses none."""
+        if self.kubo is None:
+            return 0
+        # What was pushed before, or encoded into Kubo, is there in part.
+        fresh = fresh and self.store is not self.kubo and str(root) not in self.kubo_pins.list()
+        # Noted before, so that gc knows of every pin of ours.
+        self.kubo_pins.add(str(root), root)
+        return push(root, f"modelreg/{label}", self.blocks, self.kubo, fresh=fresh)
 
     @cached_property
     def plaintext(self) -> Plaintext:
@@ -136,7 +192,9 @@ class _AbsentPeer:
         return False
 
 
-def _peer_sources(peer: Path) -> list[BlockSource]:
+def _peer_sources(peer: Path | str) -> list[BlockSource]:
+    if isinstance(peer, str):
+        return []
     try:
         store = LocalStore(peer / "store", readonly=True)
     except ModelregError as error:

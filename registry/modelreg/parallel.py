@@ -21,10 +21,12 @@ def worker_count() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def map_ordered(function: Callable[[_T], _R], items: Iterable[_T], *, workers: int) -> Generator[_R]:
+def map_ordered(
+    function: Callable[[_T], _R], items: Iterable[_T], *, workers: int, queued: int = _QUEUED
+) -> Generator[_R]:
     """Apply `function` to items in threads and give the results in the order of the items.
 
-    At most a few dozen results wait to be taken, so that memory is bounded whatever the number of items.
+    At most `queued` results wait to be taken, so that memory is bounded whatever the number of items.
     The first error ends the work: what has not begun is dropped.
     """
     with ThreadPoolExecutor(workers) as pool:
@@ -32,7 +34,7 @@ def map_ordered(function: Callable[[_T], _R], items: Iterable[_T], *, workers: i
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= _QUEUED + workers:
+                if len(waiting) >= queued + workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

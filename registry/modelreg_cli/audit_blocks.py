@@ -58,5 +58,6 @@ def keep_block(session: Session, name: str, block: bytes) -> bytes:
     home, cid = session.home, Cid.of(Codec.DAG_CBOR, block, HashAlgorithm.BLAKE3_256)
     with home.store_lock.shared(session.output.remark):
         home.store.put_many([(cid, block)])
+        home.keep(cid, name)
         home.pins.add(name, cid)
     return cid.digest.value

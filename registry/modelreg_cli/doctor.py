@@ -4,6 +4,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
@@ -35,6 +36,7 @@ def doctor_command(context: click.Context, session: Session) -> None:
         "chain": _chain,
         "ledger": _ledger,
         "store": _store,
+        "kubo": _kubo,
         "pins": _pins,
         "peers": _peers,
         "disk": _disk,
@@ -96,8 +98,22 @@ def _ledger(session: Session) -> str:
 
 
 def _store(session: Session) -> str:
-    counted = session.home.store.stat()
+    counted = session.home.local_store.stat()
     return f"{counted.blocks} blocks, {human_bytes(counted.size)}"
+
+
+def _kubo(session: Session) -> str:
+    home = session.home
+    if home.kubo is None:
+        return "not used"
+    missing = [cid for cid in home.kubo_pins.list().values() if not home.kubo.api.has_pinned(cid)]
+    if missing:
+        raise ModelregError(
+            f"{home.kubo.name} lost {len(missing)} pins",
+            found=missing[0],
+            hint="pin the releases again: modelreg pin",
+        )
+    return f"{home.kubo.name}, version {home.kubo.api.version()}, {len(home.kubo_pins.list())} pins"
 
 
 def _pins(session: Session) -> str:
@@ -118,7 +134,8 @@ def _peers(session: Session) -> str:
 
     peers = session.home.config.peers
     for peer in peers:
-        LocalStore(peer / "store", readonly=True)
+        if isinstance(peer, Path):
+            LocalStore(peer / "store", readonly=True)
     return ", ".join(map(str, peers)) or "none"
 
 

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelreg.config import ChainSettings, Config, parse_address, write_config
+from modelreg.config import (
+    ChainSettings,
+    Config,
+    KuboSettings,
+    parse_address,
+    parse_stores,
+    write_config,
+)
 from modelreg.errors import ConflictError, InputError, NotFoundError
 from modelreg_cli.password import new_password, password_file_option
 from modelreg_cli.session import Session, pass_session
@@ -45,10 +52,36 @@ _MAX_AGE_SECONDS = 3600
     metavar="DIR",
     help="Share the ledger of another home on this machine, and fetch blocks from it.",
 )
+@click.option(
+    "--store",
+    envvar="MODELREG_STORE",
+    default="local",
+    show_default=True,
+    metavar="STORE[,STORE]",
+    help="Where to keep blocks: local, kubo or both, the first to read from.",
+)
+@click.option(
+    "--kubo-api",
+    envvar="MODELREG_KUBO_API",
+    metavar="URL",
+    help="Where Kubo's RPC is, as a URL or a multiaddr.  [default: http://127.0.0.1:5001]",
+)
+@click.option(
+    "--kubo-secret-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Holds USER:PASSWORD or the token that Kubo expects.",
+)
 @password_file_option
 @pass_session
 def init_command(
-    session: Session, rpc_url: str | None, contract: str | None, join: Path | None, password_file: Path | None
+    session: Session,
+    rpc_url: str | None,
+    contract: str | None,
+    join: Path | None,
+    store: str,
+    kubo_api: str | None,
+    kubo_secret_file: Path | None,
+    password_file: Path | None,
 ) -> None:
     """Make a home: settings, an encrypted key, a block store and, unless it joins another, a chain.
 
@@ -59,18 +92,30 @@ def init_command(
         raise InputError("two ledgers", expected="--join or --rpc-url", found="both")
     if contract is not None and rpc_url is None:
         raise InputError("--contract goes with --rpc-url")
+    stores, kubo = parse_stores(store), KuboSettings()
+    if kubo_api or kubo_secret_file:
+        kubo = KuboSettings(kubo_api or kubo.api, kubo_secret_file.absolute() if kubo_secret_file else None)
+    _check_kubo(stores, kubo)
     with _new_home(session.root) as root, new_password(password_file, root / "password") as password:
         key = _make_key(root, *password)
         if rpc_url is not None:
             chain = _foreign_chain(rpc_url, contract)
-            peers: tuple[Path, ...] = ()
+            peers: tuple[Path | str, ...] = ()
         elif join is not None:
             chain, peers = _joined_chain(join.absolute()), (join.absolute(),)
         else:
             chain, peers = _embedded_chain(root, key), ()
         _make_store(root)
-        _finish(root, Config(chain, key.address, key.password_file, peers))
+        _finish(root, Config(chain, key.address, key.password_file, peers, stores, kubo))
     _report(session, key, chain)
+
+
+def _check_kubo(stores: tuple[str, ...], kubo: KuboSettings) -> None:
+    """See that the daemon answers, and lets us in, before a home relies on it."""
+    from modelreg.store.kubo_api import KuboApi
+
+    if "kubo" in stores:
+        KuboApi(kubo.access()).version()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,18 @@
 """`pin`, `unpin` and `gc`: which blocks this home keeps."""
 
+import contextlib
+from typing import TYPE_CHECKING
+
 import click
 
 from modelreg.errors import NotFoundError
 from modelreg.format.names import Reference
 from modelreg_cli.output import human_bytes
 from modelreg_cli.session import REFERENCE, Session, pass_session
+
+if TYPE_CHECKING:
+    from modelreg.home import Home
+    from modelreg.store.kubo import KuboStore
 
 __all__ = ["gc_command", "pin_command", "unpin_command"]
 
@@ -21,13 +28,11 @@ def pin_command(session: Session, reference: Reference | None) -> None:
         lines = [f"{name}  {cid}" for name, cid in pins.items()]
         session.output.result(pins, "\n".join(lines) or "no pins")
         return
-    from modelreg.store.replicate import fetch_dag
-
     with session.ledger() as view:
         release = view.resolve(reference)
     with home.store_lock.shared(session.output.remark):
         session.manifest(release)
-        fetched = fetch_dag(release.manifest_cid, home.blocks, home.store, mend=True)
+        fetched = home.keep(release.manifest_cid, str(reference), mend=True)
         home.pins.add(str(release.release_id), release.manifest_cid)
     document = {"release_id": str(release.release_id), "bytes": {"fetched": fetched}}
     session.output.result(document, f"pinned {release.release_id}, fetched {human_bytes(fetched)}")
@@ -56,19 +61,34 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
 
     home = session.home
     report = collect(
-        home.store,
+        home.local_store,
         home.store_lock,
         lambda: home.pins.list().values(),
         dry_run=dry_run,
         remark=session.output.remark,
     )
+    unpinned = _unpin_at_kubo(home, home.kubo, dry_run=dry_run) if home.kubo else 0
     document = {
         "dry_run": dry_run,
         "kept": report.kept,
         "removed": report.removed,
         "bytes": {"freed": report.freed},
         "missing": report.missing,
+        "unpinned_at_kubo": unpinned,
     }
-    verb = "would remove" if dry_run else "removed"
-    text = f"{verb} {report.removed} blocks, {human_bytes(report.freed)}; kept {report.kept}"
+    prefix = "would have " if dry_run else ""
+    text = f"{prefix}removed {report.removed} blocks, {human_bytes(report.freed)}; kept {report.kept}"
+    if unpinned:
+        text += f"\n{prefix}unpinned {unpinned} releases at Kubo, whose own gc frees their space"
     session.output.result(document, text)
+
+
+def _unpin_at_kubo(home: "Home", kubo: "KuboStore", *, dry_run: bool) -> int:
+    """Unpin at Kubo what this home pinned there and keeps no longer; its blocks may be others' too."""
+    kept = set(home.pins.list().values())
+    gone = {name: cid for name, cid in home.kubo_pins.list().items() if cid not in kept}
+    for name, cid in () if dry_run else gone.items():
+        with contextlib.suppress(NotFoundError):
+            kubo.api.unpin(cid)
+        home.kubo_pins.remove(name)
+    return len(gone)

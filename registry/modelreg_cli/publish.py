@@ -80,7 +80,6 @@ def publish_command(
     from modelreg.adapter import Adapter
     from modelreg.publish import find_position, record
     from modelreg.source import find_sources
-    from modelreg.store.replicate import fetch_dag
 
     label = Version.parse(f"{version}+{variant}" if variant else version)
     branch = check_branch(f"{branch}.{variant}" if variant else branch)
@@ -100,7 +99,7 @@ def publish_command(
         with session.writer(password_file) as writer:
             encoded = _encode(session, position, sources, home.store, effort, hint)
             # What the release shares with its parent may lie in copies and peers that go away.
-            fetch_dag(encoded.cid, home.blocks, home.store)
+            home.keep(encoded.cid, f"{model}@{label}", fresh=True)
             if view.namespace(model.namespace) is None:
                 writer.claim_namespace(model.namespace)
                 session.output.remark(f"claimed the namespace {model.namespace} for 0x{home.key.hex()}")

@@ -131,6 +131,8 @@ def _copied(
                 progress=progress,
                 remark=session.output.remark,
             )
+        if not only:
+            home.keep_at_kubo(release.manifest_cid, str(reference))
     return _document(release, manifest, rows, target, only, source.fetched_bytes, copied)
 
 

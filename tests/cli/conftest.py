@@ -1,6 +1,7 @@
 """Homes that cost little: one is made a session, and copied for each test that needs it."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch):
-    for name in ("MODELREG_HOME", "MODELREG_RPC_URL", "ETH_PASSWORD", "MODELREG_DEBUG", "NO_COLOR"):
+    for name in [*(name for name in os.environ if name.startswith("MODELREG_")), "ETH_PASSWORD", "NO_COLOR"]:
         monkeypatch.delenv(name, raising=False)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.cli.command import blocks, done, execute, flip, modelreg
 from tests.cli.conftest import MODEL
 
-CHECKS = ["home", "key", "chain", "ledger", "store", "pins", "peers", "disk"]
+CHECKS = ["home", "key", "chain", "ledger", "store", "kubo", "pins", "peers", "disk"]
 
 
 def findings(home):

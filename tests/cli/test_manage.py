@@ -259,7 +259,7 @@ def test_gc_waits_for_who_adds_blocks(world, monkeypatch):
         ("modelreg_cli.publish._encode", ("publish", "{}", "--model", MODEL, "--version", "1.2.0")),
         ("modelreg.publish.expected_id", ("publish", "{}", "--model", MODEL, "--version", "1.2.0")),
         ("modelreg_verifier.sync.replace_directory", ("sync", MODEL)),
-        ("modelreg.store.replicate.fetch_dag", ("pin", MODEL)),
+        ("modelreg.home.fetch_dag", ("pin", MODEL)),
     ],
 )
 def test_gc_waits_from_the_first_block_to_the_pin(world, monkeypatch, place, arguments):

@@ -14,7 +14,12 @@ CID, BLOCK = leaf(b"weights")
 
 
 class BlockStoreConformance:
-    """Needs a fixture `store`, empty, and `plant(cid, data)`, which puts any bytes under a CID of it."""
+    """Needs a fixture `store`, empty, and `plant(cid, data)`, which puts any bytes under a CID of it.
+
+    `keyed_by_digest`: the store forgets codecs (docs/spec/store.md, section 9).
+    """
+
+    keyed_by_digest = False
 
     def plant(self, cid, data):
         raise NotImplementedError
@@ -41,10 +46,11 @@ class BlockStoreConformance:
     def test_a_block_under_another_codec_or_hash_is_another_block(self, store):
         cid, block = node({"a": 1})
         store.put_many([(cid, block)])
-        assert not store.has(Cid(Codec.RAW, cid.digest))
         assert not store.has(Cid.of(Codec.DAG_CBOR, block, SHA2))
-        with pytest.raises(NotFoundError):
-            store.get(Cid(Codec.RAW, cid.digest))
+        if not self.keyed_by_digest:
+            assert not store.has(Cid(Codec.RAW, cid.digest))
+            with pytest.raises(NotFoundError):
+                store.get(Cid(Codec.RAW, cid.digest))
 
     def test_wrong_bytes_are_not_kept(self, store):
         with pytest.raises(VerificationError):
@@ -122,7 +128,11 @@ class BlockStoreConformance:
     def test_lists_and_counts_everything(self, store):
         blocks = [*leaves(10), node([1]), leaf(b"", SHA2)]
         store.put_many(blocks)
-        assert sorted(map(str, store.cids())) == sorted(str(cid) for cid, _ in blocks)
+        assert sorted(cid.digest.value for cid in store.cids()) == sorted(
+            cid.digest.value for cid, _ in blocks
+        )
+        if not self.keyed_by_digest:
+            assert {*store.cids()} == {cid for cid, _ in blocks}
         assert store.stat() == StoreStat(12, sum(len(data) for _, data in blocks))
 
     def test_several_threads_use_it_at_once(self, store):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from modelreg.store.kubo import KuboStore
+from modelreg.store.kubo_api import KuboAccess, KuboApi
 from modelreg.store.local import LocalStore
 from modelreg.store.multi import MultiStore
 from tests.store.conformance import BlockStoreConformance
@@ -35,3 +37,16 @@ class TestMultiStore(TestLocalStore):
     def store(self, tmp_path):
         self.root = tmp_path / "store"
         return MultiStore(LocalStore(self.root), [MemoryStore("peer 1"), MemoryStore("peer 2")])
+
+
+@pytest.mark.kubo
+class TestKuboStore(BlockStoreConformance):
+    keyed_by_digest = True
+
+    @pytest.fixture
+    def store(self, kubo):
+        self.kubo = kubo
+        return KuboStore(KuboApi(KuboAccess(kubo.url)))
+
+    def plant(self, cid, data):
+        self.kubo.plant(cid, data)

@@ -1,0 +1,162 @@
+"""The blocks in a Kubo repository, and those of its peers. Specified in docs/spec/store.md, section 9."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+from modelreg.errors import NotFoundError, VerificationError
+from modelreg.format.block import check_block
+from modelreg.format.cid import Cid
+from modelreg.parallel import map_ordered
+from modelreg.store.base import BlockSource, StoreStat
+from modelreg.store.kubo_api import KuboApi
+
+__all__ = ["KuboNetwork", "KuboStore"]
+
+_CALLS = 8
+_BATCH_BYTES = 16 << 20
+_BATCH_BLOCKS = 1024
+_ASKED = 64
+_NETWORK_SECONDS = 60.0
+
+_Blocks = list[tuple[Cid, bytes]]
+
+
+class KuboStore:
+    """What lies in a daemon's repository; nothing is asked of its peers.
+
+    Kubo keeps blocks by their digest alone: a block is there under every codec, and is listed as `raw`.
+    """
+
+    def __init__(self, api: KuboApi) -> None:
+        self.api = api
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return self.api.name
+
+    def get(self, cid: Cid) -> bytes:
+        """See BlockSource."""
+        block = self.api.block(cid)
+        check_block(cid, block)
+        return block
+
+    def has(self, cid: Cid) -> bool:
+        """See BlockSource."""
+        try:
+            self.api.size(cid)
+        except NotFoundError:
+            return False
+        return True
+
+    def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> int:
+        """See BlockStore. Holds three batches of 16 MiB at most: one that fills, two that are sent."""
+        sent = map_ordered(self._put, _batches(blocks), workers=2, queued=0)
+        return sum(sent)
+
+    def take(self, cids: Iterable[Cid], source: BlockSource, *, ask: bool) -> int:
+        """Copy blocks out of a source; returns the bytes that were sent.
+
+        Args:
+            cids: which, each once.
+            source: gives them.
+            ask: look first which are here already; their bytes are taken for right.
+        """
+        missing = self._lacking(cids) if ask else cids
+        return sum(map_ordered(self._send, _batches(_read(missing, source)), workers=2, queued=0))
+
+    def delete(self, cids: Iterable[Cid]) -> None:
+        """See BlockStore. Kubo refuses to remove what is pinned there (UnreachableError)."""
+        self.api.remove(cids)
+
+    def cids(self) -> Iterator[Cid]:
+        """See BlockStore."""
+        return self.api.cids()
+
+    def size(self, cid: Cid) -> int:
+        """See BlockStore."""
+        return self.api.size(cid)
+
+    def stat(self) -> StoreStat:
+        """See BlockStore."""
+        blocks = size = 0
+        with ThreadPoolExecutor(_CALLS) as pool:
+            for length in pool.map(self.api.size, self.cids()):
+                blocks, size = blocks + 1, size + length
+        return StoreStat(blocks, size)
+
+    def _put(self, batch: _Blocks) -> int:
+        with ThreadPoolExecutor(_CALLS) as pool:
+            held = list(pool.map(self._holds, batch))
+        return self._send([block for block, is_held in zip(batch, held, strict=True) if not is_held])
+
+    def _send(self, blocks: _Blocks) -> int:
+        if blocks:
+            self.api.add(blocks)
+        return sum(len(block) for _, block in blocks)
+
+    def _lacking(self, cids: Iterable[Cid]) -> Iterator[Cid]:
+        with ThreadPoolExecutor(_CALLS) as pool:
+            for group in _groups(cids):
+                for cid, is_here in zip(group, pool.map(self.has, group), strict=True):
+                    if not is_here:
+                        yield cid
+
+    def _holds(self, block: tuple[Cid, bytes]) -> bool:
+        """Whether the block is there, whole. Kubo never replaces what it has: damaged bytes are removed."""
+        cid, data = block
+        if not self.has(cid):
+            return False
+        try:
+            if self.get(cid) == data:
+                return True
+        except VerificationError:
+            pass
+        self.api.remove([cid])
+        return False
+
+
+class KuboNetwork:
+    """The blocks that Kubo's peers have; Kubo keeps what they give until its own garbage collection."""
+
+    def __init__(self, api: KuboApi, *, seconds: float = _NETWORK_SECONDS) -> None:
+        self._api = api
+        self._seconds = seconds
+        self.name = f"peers of {api.name}"
+
+    def get(self, cid: Cid) -> bytes:
+        """See BlockSource; UnreachableError where no peer gives it in time."""
+        block = self._api.block(cid, network_seconds=self._seconds)
+        check_block(cid, block)
+        return block
+
+    def has(self, cid: Cid) -> bool:  # noqa: ARG002  of the protocol
+        """Nobody knows what peers have before they give it."""
+        return False
+
+
+def _groups(cids: Iterable[Cid]) -> Iterator[list[Cid]]:
+    rest = iter(cids)
+    while group := list(islice(rest, _ASKED)):
+        yield group
+
+
+def _read(cids: Iterable[Cid], source: BlockSource) -> Iterator[tuple[Cid, bytes]]:
+    return ((cid, source.get(cid)) for cid in cids)
+
+
+def _batches(blocks: Iterable[tuple[Cid, bytes]]) -> Iterator[_Blocks]:
+    batch: dict[Cid, bytes] = {}
+    size = 0
+    for cid, block in blocks:
+        check_block(cid, block)
+        if cid in batch:
+            continue
+        batch[cid] = block
+        size += len(block)
+        if size >= _BATCH_BYTES or len(batch) >= _BATCH_BLOCKS:
+            yield list(batch.items())
+            batch, size = {}, 0
+    if batch:
+        yield list(batch.items())
