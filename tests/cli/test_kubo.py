@@ -137,7 +137,7 @@ def test_an_interrupted_push_is_resumed(models, kubo, tmp_path):
     done(home, "init", "--store", "local,kubo", "--kubo-api", kubo.url)
     published = publish(home, models[0], "1.0.0")
     kubo.run("pin", "rm", published["manifest_cid"])
-    gone = [line for line in kubo.run("refs", "-r", published["manifest_cid"]).split()][:2]
+    gone = kubo.run("refs", "-r", published["manifest_cid"]).split()[:2]
     kubo.run("block", "rm", "-f", *gone)
     opened = Home(home)
     sent = opened.keep(Pins(home / "pins").list()[published["release_id"]], "again")
