@@ -1,5 +1,6 @@
 """A home: the directory that holds a user's settings, keys, chain, blocks and records of copies."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,6 +13,7 @@ from modelreg.format.selection import select_rows
 from modelreg.ledger.reader import Reader
 from modelreg.ledger.rpc import EmbeddedRpc, Rpc
 from modelreg.store.base import BlockSource, BlockStore
+from modelreg.store.gateway import Gateway
 from modelreg.store.installed import Installed, InstalledBlocks
 from modelreg.store.kubo import KuboNetwork, KuboStore
 from modelreg.store.kubo_api import KuboApi
@@ -21,9 +23,10 @@ from modelreg.store.lock import StoreLock
 from modelreg.store.multi import MultiStore
 from modelreg.store.pins import Pins
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
+from modelreg.store.remote import AsyncSource, Threaded
 from modelreg.store.replicate import fetch_dag
 
-__all__ = ["Home"]
+__all__ = ["HeldBlocks", "Home"]
 
 
 class Home:
@@ -125,10 +128,19 @@ class Home:
         sources: list[BlockSource] = [InstalledBlocks("copies of this home", self.local_plaintext)]
         if self.kubo and self.store is not self.kubo:
             sources.append(self.kubo)
-        sources += [source for peer in self.config.peers for source in _peer_sources(peer)]
+        homes = [peer for peer in self.config.peers if isinstance(peer, Path)]
+        sources += [source for peer in homes for source in _peer_sources(peer)]
+        far: list[AsyncSource] = [Gateway(peer) for peer in self.config.peers if isinstance(peer, str)]
         if self.kubo:
-            sources.append(KuboNetwork(self.kubo.api))
-        return MultiStore(self.store, sources)
+            far.append(Threaded(KuboNetwork(self.kubo.api)))
+        return MultiStore(self.store, sources, far)
+
+    @property
+    def held(self) -> MultiStore:
+        """The blocks that this home can give to others: its own, and those that its copies hold."""
+        copies = InstalledBlocks("copies of this home", self.local_plaintext)
+        other = [self.kubo] if self.kubo and self.store is not self.kubo else []
+        return MultiStore(self.store, [copies, *other])
 
     def keep(self, root: Cid, label: str, *, mend: bool = False, fresh: bool = False) -> int:
         """Bring all blocks of a DAG into every store of this home, and pin it at Kubo.
@@ -177,6 +189,28 @@ class Home:
         return self.config.key
 
 
+class HeldBlocks:
+    """The blocks that a home holds, in stores and in copies, for others; copies come and go meanwhile.
+
+    Called from several threads.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._seen: int | None = None
+        self._source: BlockSource | None = None
+
+    def __call__(self) -> BlockSource:
+        """What there is now."""
+        records = self._root / "installed"
+        with self._lock:
+            changed = records.stat().st_mtime_ns if records.exists() else 0
+            if self._source is None or changed != self._seen:
+                self._source, self._seen = Home(self._root).held, changed
+            return self._source
+
+
 class _AbsentPeer:
     """A peer whose store cannot be opened; what is not to be had elsewhere fails with the reason."""
 
@@ -192,9 +226,7 @@ class _AbsentPeer:
         return False
 
 
-def _peer_sources(peer: Path | str) -> list[BlockSource]:
-    if isinstance(peer, str):
-        return []
+def _peer_sources(peer: Path) -> list[BlockSource]:
     try:
         store = LocalStore(peer / "store", readonly=True)
     except ModelregError as error:

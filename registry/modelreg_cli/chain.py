@@ -25,18 +25,26 @@ def chain_command() -> None:
 @click.option(
     "--port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
 )
+@click.option("--read-only", is_flag=True, help="Take no transactions; only so beyond this machine.")
 @pass_session
-def _serve(session: Session, host: str, port: int) -> None:
-    """Serve the chain over JSON-RPC, for any Ethereum tool, until interrupted."""
+def _serve(session: Session, host: str, port: int, read_only: bool) -> None:  # noqa: FBT001  click's way
+    """Serve the chain over JSON-RPC, for any Ethereum tool, until interrupted.
+
+    What this home holds of releases is served too, below /ipfs/, as an IPFS trustless gateway. So another
+    home can join by the URL alone: modelreg init --join URL.
+    """
     from modelreg.chain import open_chain
     from modelreg.chain.server import serve
+    from modelreg.gateway import BlockServer
+    from modelreg.home import HeldBlocks
 
     file = _file(session)
-    with open_chain(file) as chain:
+    with open_chain(file, readonly=read_only) as chain:
         serve(
             chain,
             host=host,
             port=port,
+            blocks=BlockServer(HeldBlocks(session.root)).answer,
             ready=lambda url: session.output.result({"url": url}, url),
         )
 

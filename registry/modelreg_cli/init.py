@@ -18,6 +18,7 @@ from modelreg.config import (
     ChainSettings,
     Config,
     KuboSettings,
+    is_url,
     parse_address,
     parse_stores,
     write_config,
@@ -48,9 +49,8 @@ _MAX_AGE_SECONDS = 3600
 )
 @click.option(
     "--join",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Share the ledger of another home on this machine, and fetch blocks from it.",
+    metavar="DIR|URL",
+    help="Share the ledger of another home, and fetch blocks from it: its directory, or where it is served.",
 )
 @click.option(
     "--store",
@@ -77,7 +77,7 @@ def init_command(
     session: Session,
     rpc_url: str | None,
     contract: str | None,
-    join: Path | None,
+    join: str | None,
     store: str,
     kubo_api: str | None,
     kubo_secret_file: Path | None,
@@ -98,11 +98,14 @@ def init_command(
     _check_kubo(stores, kubo)
     with _new_home(session.root) as root, new_password(password_file, root / "password") as password:
         key = _make_key(root, *password)
+        peers: tuple[Path | str, ...]
         if rpc_url is not None:
-            chain = _foreign_chain(rpc_url, contract)
-            peers: tuple[Path | str, ...] = ()
+            chain, peers = _foreign_chain(rpc_url, contract), ()
+        elif join is not None and is_url(join):
+            chain, peers = _foreign_chain(join, None), (join,)
         elif join is not None:
-            chain, peers = _joined_chain(join.absolute()), (join.absolute(),)
+            other = Path(join).absolute()
+            chain, peers = _joined_chain(other), (other,)
         else:
             chain, peers = _embedded_chain(root, key), ()
         _make_store(root)

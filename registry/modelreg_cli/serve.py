@@ -83,6 +83,7 @@ _PRUNE_SECONDS = 3600.0
     type=click.Path(path_type=Path, dir_okay=False),
     help="Holds a token that shows openings; never the clients'.",
 )
+@click.option("--blocks/--no-blocks", default=True, help="Give the blocks of releases to other nodes, too.")
 @plan_option("A plan by which its file is traced, as `calibrate` wrote it.")
 @pass_session
 def serve_command(
@@ -103,6 +104,7 @@ def serve_command(
     openings: int | None,
     auditors: tuple[str, ...],
     operator_token_file: Path | None,
+    blocks: bool,  # noqa: FBT001  as above
     plans: tuple[Path, ...],
 ) -> None:
     """Answer inference requests with the releases REF, every byte of them verified, until interrupted.
@@ -116,8 +118,12 @@ def serve_command(
     plan, receipts bind what the model computed on its way too, so that an auditor can tell whether it is the
     release; without --plan that is the one that the publisher attached, if there is one. A release is refused
     with which this home's key would break the terms of a policy that it is enrolled in.
+
+    What this home holds of releases is given to other nodes below /ipfs/, as an IPFS trustless gateway.
     """
     require_inference()
+    from modelreg.gateway import BlockServer
+    from modelreg.home import HeldBlocks
     from modelreg_verifier.serving.engine import limit_memory
     from modelreg_verifier.serving.limits import Limits
     from modelreg_verifier.serving.loader import Loader, Loading
@@ -163,6 +169,7 @@ def serve_command(
             loader.models,
             settings,
             recorder=service.recorder if service else None,
+            blocks=BlockServer(HeldBlocks(session.root)) if blocks else None,
             pages=service.pages(loader.models, released_engines(loading)) if service else None,
             log=_log,
         )

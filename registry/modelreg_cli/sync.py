@@ -117,23 +117,36 @@ def _copied(
 
     copy = Copy(str(target), str(reference), str(release.release_id), str(release.manifest_cid), only)
     source = FetchingSource(home.blocks)
-    with home.store_lock.shared(session.output.remark):
-        manifest = read_release(release, Plaintext(source))
-        rows = select_rows(manifest, only) if only else None
-        with session.output.progress("sync", _bytes(manifest, rows)) as progress:
-            copied = copy_release(
-                manifest,
-                target,
-                source,
-                home.local_plaintext,
-                rows,
-                note=lambda: _note(home, copy),
-                progress=progress,
-                remark=session.output.remark,
-            )
-        if not only:
-            home.keep_at_kubo(release.manifest_cid, str(reference))
+    try:
+        with home.store_lock.shared(session.output.remark):
+            manifest = read_release(release, Plaintext(source))
+            rows = select_rows(manifest, only) if only else None
+            with session.output.progress("sync", _bytes(manifest, rows)) as progress:
+                copied = copy_release(
+                    manifest,
+                    target,
+                    source,
+                    home.local_plaintext,
+                    rows,
+                    note=lambda: _note(home, copy),
+                    progress=progress,
+                    remark=session.output.remark,
+                )
+            if not only:
+                home.keep_at_kubo(release.manifest_cid, str(reference))
+    finally:
+        _name_bad_sources(session, home)
     return _document(release, manifest, rows, target, only, source.fetched_bytes, copied)
+
+
+def _name_bad_sources(session: Session, home: "Home") -> None:
+    """Say which sources gave wrong bytes or failed; others gave what they should have."""
+    named = set()
+    for bad in home.blocks.bad_answers:
+        kind = "gave wrong bytes" if isinstance(bad.error, VerificationError) else "failed"
+        if (bad.source, kind) not in named:
+            named.add((bad.source, kind))
+            session.output.remark(printable(f"warning: {bad.source} {kind}: {bad.error}"))
 
 
 def _estimated(home: "Home", release: "Release", target: Path, only: tuple[str, ...]) -> dict[str, Any]:

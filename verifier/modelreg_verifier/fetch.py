@@ -1,6 +1,8 @@
 """Fetching blocks that this machine lacks, counting them, and keeping those that files do not hold anyway."""
 
 import threading
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from modelreg.format.cid import Cid
 from modelreg.store.buffer import BlockBuffer
@@ -43,6 +45,10 @@ class FetchingSource:
     def has(self, cid: Cid) -> bool:
         """Whether the block is here or elsewhere."""
         return self._blocks.has(cid)
+
+    def ahead(self, cids: Iterable[Cid]) -> AbstractContextManager[None]:
+        """Within it, fetch blocks in this order before they are asked for, as memory allows."""
+        return self._blocks.ahead(cids)
 
     def flush(self) -> None:
         """Make the kept blocks durable."""

@@ -5,7 +5,7 @@ staged before an interruption is checked and used again.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from modelreg.store.files import os_errors
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg_verifier.atomic import replace_directory
 from modelreg_verifier.fetch import FetchingSource
+from modelreg_verifier.need import needed_blocks
 from modelreg_verifier.staging import opened, remove_others, staged, sync_tree
 
 __all__ = ["Copied", "copy_release"]
@@ -72,12 +73,12 @@ def copy_release(
     reused = 0
     with os_errors(f"cannot write {target}"), staged(target, remark) as staging:
         copier = _Copier(manifest, staging, names, Plaintext(source, local), local)
-        copier.prepare()
-        for row, was_here in zip(
-            wanted, map_ordered(copier.place, wanted, workers=worker_count()), strict=True
-        ):
-            reused += was_here
-            progress(manifest.chunks[row].length)
+        copier.prepare(wanted)
+        with source.ahead(copier.blocks(wanted)):
+            placed = map_ordered(copier.place, wanted, workers=worker_count())
+            for row, was_here in zip(wanted, placed, strict=True):
+                reused += was_here
+                progress(manifest.chunks[row].length)
         source.flush()
         sync_tree(staging)
         note()
@@ -113,27 +114,43 @@ class _Copier:
         self._local = local
         self._staged: set[int] = set()
 
-    def prepare(self) -> None:
-        """Make the files, all zeros unless they were staged before, and no others."""
+    def prepare(self, rows: Sequence[int]) -> None:
+        """Make the files, all zeros unless they were staged before, and no others; see what is in them."""
         remove_others(self._staging, set(self._paths.values()), {self._paths[n] for n in self._whole})
-        self._staged = {number for number, path in self._paths.items() if path.exists()}
+        before = {number for number, path in self._paths.items() if path.exists()}
         for number, path in self._paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with opened(path) as descriptor:
                 os.ftruncate(descriptor, self._manifest.files[number].size)
+        old = [row for row in rows if self._manifest.file_of(row) in before] if before else []
+        is_staged = map_ordered(self._is_staged, old, workers=worker_count())
+        self._staged = {row for row, good in zip(old, is_staged, strict=True) if good}
+
+    def blocks(self, rows: Iterable[int]) -> Iterator[Cid]:
+        """The blocks that these rows take, in the order of their use."""
+        missing = (row for row in rows if row not in self._staged)
+        return needed_blocks(self._manifest, missing, self._plaintext, self._local)
 
     def place(self, row: int) -> bool:
         """Write a chunk to its place; says whether it was on this machine already."""
-        chunk, offset = self._manifest.chunks[row], self._manifest.offsets[row]
-        digest = Digest(self._manifest.algorithm, chunk.digest)
-        number = self._manifest.file_of(row)
-        with opened(self._paths[number]) as descriptor:
-            if number in self._staged and _holds(descriptor, chunk.length, offset, digest):
-                return True
-            here = self._local.read(digest)
-            data = self._plaintext.chunk(self._manifest, row) if here is None else here
-            _write_at(descriptor, data, offset)
+        if row in self._staged:
+            return True
+        here = self._local.read(self._digest(row))
+        data = self._plaintext.chunk(self._manifest, row) if here is None else here
+        with opened(self._path(row)) as descriptor:
+            _write_at(descriptor, data, self._manifest.offsets[row])
         return here is not None
+
+    def _is_staged(self, row: int) -> bool:
+        with opened(self._path(row)) as descriptor:
+            length, offset = self._manifest.chunks[row].length, self._manifest.offsets[row]
+            return _holds(descriptor, length, offset, self._digest(row))
+
+    def _path(self, row: int) -> Path:
+        return self._paths[self._manifest.file_of(row)]
+
+    def _digest(self, row: int) -> Digest:
+        return Digest(self._manifest.algorithm, self._manifest.chunks[row].digest)
 
 
 def _write_at(descriptor: int, data: bytes, offset: int) -> None:

@@ -8,7 +8,7 @@ header is an address or a name that was allowed (DNS rebinding brings the page's
 import asyncio
 import ipaddress
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
@@ -19,7 +19,9 @@ from modelreg.errors import InputError, UnreachableError
 
 __all__ = ["ChainServer", "serve"]
 
-_MAX_CONNECTIONS = 32
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_MAX_CONNECTIONS = 64
 _WORKERS = 8
 _READ_SECONDS = 10.0  # for the headers, and again for the body
 _WRITE_SECONDS = 30.0
@@ -63,19 +65,26 @@ class ChainServer:
         host: the interface to listen on.
         port: 0 lets the system choose.
         allowed_hosts: names besides `localhost` under which clients may address the server.
+        blocks: answers what is asked below `/ipfs/`.
 
     Raises:
         InputError: strangers could reach a chain that is open for writing, where sending costs nothing.
     """
 
     def __init__(
-        self, chain: Chain, *, host: str = "127.0.0.1", port: int = 8545, allowed_hosts: Iterable[str] = ()
+        self,
+        chain: Chain,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8545,
+        allowed_hosts: Iterable[str] = (),
+        blocks: Handler | None = None,
     ) -> None:
         if not (chain.readonly or _is_loopback(host)):
             raise InputError(
                 f"cannot serve on {host}", expected="the loopback interface, or a chain open for reading only"
             )
-        self._chain = chain
+        self._chain, self._blocks = chain, blocks
         self._host, self._port = host, port
         self._names = {"localhost", *(name.lower() for name in allowed_hosts)}
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="chain-rpc")
@@ -122,6 +131,8 @@ class ChainServer:
             return 403, "host not allowed\n"
         if "Origin" in request.headers:
             return 403, "requests from web pages are not allowed\n"
+        if self._asks_for_blocks(request):
+            return None
         if request.method != "POST":
             return 405, "this is a JSON-RPC endpoint: POST a request\n"
         if request.path != "/":
@@ -130,8 +141,13 @@ class ChainServer:
             return 415, "content type must be application/json, without an encoding\n"
         return None
 
+    def _asks_for_blocks(self, request: web.BaseRequest) -> bool:
+        return self._blocks is not None and request.path.startswith("/ipfs/")
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         refusal = self._refusal(request)
+        if self._blocks is not None and refusal is None and self._asks_for_blocks(request):
+            return await self._blocks(request)
         body = None if refusal else await _read_body(request)
         if refusal or body is None:
             status, text = refusal or (413, f"body longer than {MAX_BODY} bytes, or too slow\n")
@@ -177,12 +193,13 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8545,
     allowed_hosts: Iterable[str] = (),
+    blocks: Handler | None = None,
     ready: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called with the URL once clients can connect."""
 
     async def run() -> None:
-        server = ChainServer(chain, host=host, port=port, allowed_hosts=allowed_hosts)
+        server = ChainServer(chain, host=host, port=port, allowed_hosts=allowed_hosts, blocks=blocks)
         stopping = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stopping.set)

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from modelreg.errors import ModelregError
 from modelreg.format.cid import Cid
 
-__all__ = ["BlockSource", "BlockStore", "StoreStat"]
+__all__ = ["BadAnswer", "BlockSource", "BlockStore", "StoreStat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,15 @@ class StoreStat:
 
     blocks: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BadAnswer:
+    """A source that failed on a block which it should have given: which one, on what, and how."""
+
+    source: str
+    cid: Cid
+    error: ModelregError
 
 
 class BlockSource(Protocol):

@@ -126,7 +126,7 @@ class KuboNetwork:
         self.name = f"peers of {api.name}"
 
     def get(self, cid: Cid) -> bytes:
-        """See BlockSource; UnreachableError where no peer gives it in time."""
+        """See BlockSource; NotFoundError where no peer gives it in time."""
         block = self._api.block(cid, network_seconds=self._seconds)
         check_block(cid, block)
         return block

@@ -39,6 +39,7 @@ _BUSY = frozenset({429, 502, 503, 504})
 _REFUSED = frozenset({401, 403})
 _ABSENT = ("block was not found locally", "ipld: could not find", "blockstore: block not found")
 _UNPINNED = ("is not pinned", "not pinned or pinned indirectly")
+_NOT_IN_TIME = "context deadline exceeded"
 _HINT = "check that the daemon runs, and its address (kubo.api in config.toml, MODELREG_KUBO_API)"
 
 
@@ -88,7 +89,7 @@ class KuboApi:
             network_seconds: how long Kubo may look for it at its peers; None to ask nobody.
 
         Raises:
-            NotFoundError: it is not in Kubo's repository, and nobody was asked.
+            NotFoundError: it is not in Kubo's repository, and none of its peers gave it in time.
             FormatError: it is over the limit.
         """
         options = {} if network_seconds is None else {"timeout": f"{network_seconds:g}s"}
@@ -224,14 +225,14 @@ def _translated(name: str, absent: str | None = None) -> Iterator[None]:
 
 
 def _of_status(name: str, status: int | None, message: str, absent: str | None) -> Exception:
-    if absent is not None and _says(message, (*_ABSENT, *_UNPINNED)):
+    if absent is not None and _says(message, (*_ABSENT, *_UNPINNED, _NOT_IN_TIME)):
         return NotFoundError(absent)
     if status in _REFUSED:
         hint = "give it what its API.Authorizations expects: kubo.secret_file in config.toml"
         return NotPermittedError(f"{name} refuses us", found=f"HTTP {status}", hint=hint)
     if status in _BUSY:
         return _BusyError(f"HTTP {status}")
-    if _says(message, ("context deadline exceeded",)):
+    if _says(message, (_NOT_IN_TIME,)):
         return UnreachableError(f"{name} found no peer that gave all of it in time", found=message[:300])
     found = message[:300] or f"HTTP {status}"
     return UnreachableError(f"{name} failed", found=found, hint="look at the log of the daemon")

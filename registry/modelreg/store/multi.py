@@ -1,37 +1,39 @@
 """Several sources behind one store. Specified in docs/spec/store.md, section 7."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 
 from modelreg.errors import ModelregError, NotFoundError, VerificationError
 from modelreg.format.block import check_block
 from modelreg.format.cid import Cid
-from modelreg.store.base import BlockSource, BlockStore, StoreStat
+from modelreg.store.base import BadAnswer, BlockSource, BlockStore, StoreStat
+from modelreg.store.remote import AsyncSource
+from modelreg.store.swarm import Swarm
 
-__all__ = ["BadAnswer", "MultiStore"]
+__all__ = ["MultiStore"]
 
 _MAX_BAD_ANSWERS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class BadAnswer:
-    """A source that failed on a block which it should have given: which one, on what, and how."""
-
-    source: str
-    cid: Cid
-    error: ModelregError
 
 
 class MultiStore:
     """A store, and sources to fall back on where it has no good block. What they give is not kept here.
 
+    Args:
+        primary: asked first.
+        near: asked next, one after the other.
+        far: asked last, all at once.
+
     Attributes:
         bad_answers: what sources got wrong, about the first 100; an absent block is no wrong answer.
     """
 
-    def __init__(self, primary: BlockStore, fallbacks: Sequence[BlockSource]) -> None:
+    def __init__(
+        self, primary: BlockStore, near: Sequence[BlockSource], far: Sequence[AsyncSource] = ()
+    ) -> None:
         self._primary = primary
-        self._fallbacks = tuple(fallbacks)
+        self._near = (primary, *near)
+        self._swarm = Swarm(far, lambda answer: self._note([answer])) if far else None
+        self._fallbacks: tuple[BlockSource, ...] = (*near, self._swarm) if self._swarm else tuple(near)
         self.bad_answers: list[BadAnswer] = []
 
     @property
@@ -53,12 +55,21 @@ class MultiStore:
             except NotFoundError:
                 continue
             except ModelregError as error:
+                if source is self._swarm and not failures:
+                    raise
                 failures.append(BadAnswer(source.name, cid, error))
             else:
                 self._note(failures)
                 return block, source is self._primary
-        self._note(failures)
+        # The swarm tells by itself which of its sources failed.
+        self._note([bad for bad in failures if not self._swarm or bad.source != self._swarm.name])
         raise _no_block(cid, self.name, failures)
+
+    def ahead(self, cids: Iterable[Cid]) -> AbstractContextManager[None]:
+        """Within it, fetch blocks in this order before they are asked for, as memory allows."""
+        if self._swarm is None:
+            return nullcontext()
+        return self._swarm.ahead(cid for cid in cids if not any(_has(source, cid) for source in self._near))
 
     def has(self, cid: Cid) -> bool:
         """See BlockSource; a source that cannot answer has it not."""

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from modelreg import __version__
 from modelreg.errors import NotFoundError, UnreachableError
+from modelreg.gateway import BlockServer
 from modelreg_verifier.serving.exchange import Refusal, Reply, send
 from modelreg_verifier.serving.guard import Guard
 from modelreg_verifier.serving.inference import FULL_SECONDS, Inferences
@@ -86,6 +87,7 @@ class InferenceServer:
         settings: how.
         recorder: makes receipts; None to serve without.
         pages: what else is answered, by prefix of the path, such as `/receipts`.
+        blocks: answers below `/ipfs/`, to whoever may ask for inferences.
         log: takes a line of the log.
     """
 
@@ -96,10 +98,11 @@ class InferenceServer:
         *,
         recorder: Recorder | None = None,
         pages: Mapping[str, Page] | None = None,
+        blocks: BlockServer | None = None,
         log: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         self._models, self._settings, self._log = models, settings, log
-        self._pages = dict(pages or {})
+        self._pages, self._blocks = dict(pages or {}), blocks
         self._guard = Guard(settings.token, settings.allowed_hosts)
         self._inferences = Inferences(settings.workers, settings.limits, recorder)
         self._metrics = Metrics(
@@ -160,6 +163,8 @@ class InferenceServer:
         started = time.perf_counter()
         facts: dict[str, Any] = {"route": "none"}
         try:
+            if self._blocks is not None and request.path.startswith("/ipfs/"):
+                return await self._give_blocks(request, self._blocks, facts)
             reply = await self._reply(request, facts)
         except Refusal as refusal:
             facts["error"] = refusal.text
@@ -181,6 +186,17 @@ class InferenceServer:
         self._metrics.count(facts["route"], reply.status, model, version)
         line = {"at": round(time.time(), 3), "method": request.method[:16], **facts}
         self._log({**line, "status": reply.status, "bytes_out": reply.size, "total_us": int(seconds * 1e6)})
+
+    async def _give_blocks(
+        self, request: web.BaseRequest, blocks: BlockServer, facts: dict[str, Any]
+    ) -> web.StreamResponse:
+        """Blocks are sent by the gateway itself, archives among them that fit into no reply."""
+        facts["route"] = "ipfs"
+        self._guard.check_origin(request)
+        self._guard.check_token(request, request.path)
+        response = await blocks.answer(request)
+        self._metrics.count("ipfs", response.status, "", "")
+        return response
 
     async def _reply(self, request: web.BaseRequest, facts: dict[str, Any]) -> Reply:
         path = plain_path(request.raw_path)

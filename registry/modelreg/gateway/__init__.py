@@ -1,0 +1,5 @@
+"""A home's blocks as an IPFS trustless gateway. Specified in docs/spec/gateway.md."""
+
+from modelreg.gateway.server import BlockServer
+
+__all__ = ["BlockServer"]

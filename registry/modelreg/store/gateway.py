@@ -1,0 +1,83 @@
+"""Blocks out of an IPFS trustless gateway, over HTTP. Specified in docs/spec/store.md, section 10.
+
+The protocol is https://specs.ipfs.tech/http-gateways/trustless-gateway/, of which single raw blocks are used.
+"""
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from modelreg.errors import FormatError, InputError, NotFoundError, NotPermittedError, UnreachableError
+from modelreg.format.block import MAX_BLOCK_BYTES, check_block
+from modelreg.format.cid import Cid
+from modelreg.store.remote import BusyError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Gateway"]
+
+_RAW = "application/vnd.ipld.raw"
+_PIECE_BYTES = 64 << 10
+_ABSENT = frozenset({404, 410, 451})
+_BUSY = frozenset({408, 429, 500, 502, 503, 504})
+_REFUSED = frozenset({401, 403})
+
+
+class Gateway:
+    """One gateway. A redirection is no answer: nobody knows where it leads.
+
+    Args:
+        url: what stands before `/ipfs/…`.
+
+    Raises:
+        InputError: it is no URL of HTTP.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            expected = "http://HOST:PORT or https://…"
+            raise InputError("not a gateway", expected=expected, found=repr(url)[:90])
+        self._url = url.rstrip("/")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self.name = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+    async def fetch(self, cid: Cid, session: "aiohttp.ClientSession") -> bytes:
+        """See AsyncSource."""
+        import aiohttp
+
+        url = f"{self._url}/ipfs/{cid}?format=raw"
+        headers = {"Accept": _RAW, "Accept-Encoding": "identity"}
+        try:
+            async with session.get(url, headers=headers, allow_redirects=False) as response:
+                self._check_status(cid, response)
+                block = await _read(cid, response)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            found = f"{type(error).__name__}: {error}"[:300]
+            raise UnreachableError(f"no answer from {self.name}", found=found) from None
+        check_block(cid, block)
+        return block
+
+    def _check_status(self, cid: Cid, response: "aiohttp.ClientResponse") -> None:
+        status = response.status
+        if status == 200:
+            return
+        if status in _ABSENT:
+            raise NotFoundError(f"block {cid} at {self.name}")
+        if status in _REFUSED:
+            raise NotPermittedError(f"{self.name} refuses us", found=f"HTTP {status}")
+        if status in _BUSY:
+            after = response.headers.get("Retry-After", "")
+            seconds = float(after) if after.isdecimal() and len(after) < 5 else 0.0
+            raise BusyError(f"{self.name} is busy", found=f"HTTP {status}", seconds=seconds)
+        raise UnreachableError(f"{self.name} is no gateway for us", expected="HTTP 200", found=status)
+
+
+async def _read(cid: Cid, response: "aiohttp.ClientResponse") -> bytes:
+    """The body; more than a block is a lie, whatever comes after."""
+    block = bytearray()
+    async for piece in response.content.iter_chunked(_PIECE_BYTES):
+        block += piece
+        if len(block) > MAX_BLOCK_BYTES:
+            raise FormatError(f"block {cid}", expected=f"at most {MAX_BLOCK_BYTES} bytes", found="more")
+    return bytes(block)
