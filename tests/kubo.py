@@ -69,6 +69,12 @@ class KuboNode:
         _, _, host, _, port = self.api.split("/")
         return f"http://{host}:{port}"
 
+    @property
+    def gateway(self):
+        """The URL of its gateway."""
+        _, _, host, _, port = json.loads(self.run("config", "--json", "Addresses.Gateway")).split("/")
+        return f"http://{host}:{port}"
+
     def connect(self, other):
         self.run("swarm", "connect", other.run("id", "-f", "<addrs>").split("\n")[0])
 

@@ -36,7 +36,7 @@ _KEY_LINE = re.compile(r"\s*(address|password_file)\s*=")
 _TABLES = {
     "chain": {"file", "rpc", "id", "contract", "block", "max_age"},
     "key": {"address", "password_file"},
-    "blocks": {"stores", "peers"},
+    "blocks": {"stores", "peers", "nodes"},
     "kubo": {"api", "secret_file"},
 }
 _STORES = ("local", "kubo")
@@ -90,8 +90,14 @@ class KuboSettings:
 class Config:
     """All settings.
 
-    `key` is the address that signs; `peers` are the homes and the URLs of gateways that blocks are fetched
-    from; `stores` are where this home keeps blocks, `local` and `kubo`, the first of them to read from.
+    Attributes:
+        chain: where the ledger is.
+        key: the address that signs.
+        password_file: holds its password.
+        peers: homes, and URLs of gateways, that blocks are fetched from.
+        stores: where this home keeps blocks, `local` and `kubo`, the first of them to read from.
+        kubo: where that is.
+        nodes: fetch from nodes that the ledger lists, too.
     """
 
     chain: ChainSettings
@@ -100,6 +106,7 @@ class Config:
     peers: tuple[Path | str, ...] = ()
     stores: tuple[str, ...] = _STORES[:1]
     kubo: KuboSettings = KuboSettings()
+    nodes: bool = True
 
 
 def read_config(path: Path) -> Config:
@@ -136,6 +143,7 @@ def read_config(path: Path) -> Config:
         ),
         _stores(path, tables.get("blocks", {})),
         _kubo(path, tables.get("kubo", {})),
+        _flag(path, tables.get("blocks", {}), "nodes"),
     )
 
 
@@ -158,6 +166,8 @@ def write_config(path: Path, config: Config) -> None:
     lines += ["", "[blocks]", f"peers = [{peers}]"]
     if config.stores != _STORES[:1]:
         lines.append(f"stores = [{', '.join(map(_quote, config.stores))}]")
+    if not config.nodes:
+        lines.append("nodes = false")
     if config.kubo != KuboSettings():
         lines += ["", "[kubo]", f"api = {_quote(config.kubo.api)}"]
         if config.kubo.secret_file is not None:
@@ -279,6 +289,13 @@ def _seconds(path: Path, table: dict[str, Any], key: str) -> int | None:
     value = table.get(key)
     if value is not None and (type(value) is not int or value <= 0):
         raise _bad(path, f"a number of seconds above 0 for {key}", repr(value))
+    return value
+
+
+def _flag(path: Path, table: dict[str, Any], key: str) -> bool:
+    value = table.get(key, True)
+    if type(value) is not bool:
+        raise _bad(path, f"true or false for {key}", repr(value))
     return value
 
 

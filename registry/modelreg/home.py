@@ -1,8 +1,9 @@
 """A home: the directory that holds a user's settings, keys, chain, blocks and records of copies."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -134,6 +135,11 @@ class Home:
         if self.kubo:
             far.append(Threaded(KuboNetwork(self.kubo.api)))
         return MultiStore(self.store, sources, far)
+
+    def add_peers(self, urls: Iterable[str]) -> None:
+        """Fetch blocks from these gateways too; only before the first block is asked for."""
+        known = self.config.peers
+        self.config = replace(self.config, peers=(*known, *(url for url in urls if url not in known)))
 
     @property
     def held(self) -> MultiStore:

@@ -86,9 +86,12 @@ def _sync(
     dry_run: bool,
 ) -> None:
     from modelreg.home import Home
+    from modelreg.peers import node_urls
 
     # A home anew each time: while we follow, copies and peers come and go.
     home = Home(session.root)
+    if home.config.nodes:
+        home.add_peers(node_urls(view, home.config.key))
     name = _checked_name(session, view, release)
     target = located(to or home.models / name.namespace / name.name / str(release.version))
     _check_target(home, target)
@@ -109,34 +112,21 @@ def _copied(
     target: Path,
     only: tuple[str, ...],
 ) -> dict[str, Any]:
-    from modelreg.store.installed import Copy
-    from modelreg.store.plaintext import Plaintext
-    from modelreg_verifier.fetch import FetchingSource
-    from modelreg_verifier.release import read_release
-    from modelreg_verifier.sync import copy_release
+    from modelreg_verifier.install import install_release
 
-    copy = Copy(str(target), str(reference), str(release.release_id), str(release.manifest_cid), only)
-    source = FetchingSource(home.blocks)
     try:
-        with home.store_lock.shared(session.output.remark):
-            manifest = read_release(release, Plaintext(source))
-            rows = select_rows(manifest, only) if only else None
-            with session.output.progress("sync", _bytes(manifest, rows)) as progress:
-                copied = copy_release(
-                    manifest,
-                    target,
-                    source,
-                    home.local_plaintext,
-                    rows,
-                    note=lambda: _note(home, copy),
-                    progress=progress,
-                    remark=session.output.remark,
-                )
-            if not only:
-                home.keep_at_kubo(release.manifest_cid, str(reference))
+        done = install_release(
+            home,
+            release,
+            target,
+            str(reference),
+            only,
+            progress=lambda size: session.output.progress("sync", size),
+            remark=session.output.remark,
+        )
     finally:
         _name_bad_sources(session, home)
-    return _document(release, manifest, rows, target, only, source.fetched_bytes, copied)
+    return _document(release, done.manifest, done.rows, target, only, done.fetched, done.copied)
 
 
 def _name_bad_sources(session: Session, home: "Home") -> None:
@@ -181,11 +171,6 @@ def _document(
         "chunks": {"total": chunks.total, "fetched": chunks.fetched, "reused": chunks.reused},
         "dry_run": False,
     }
-
-
-def _note(home: "Home", copy: "Copy") -> None:
-    home.pins.add(copy.release, copy.manifest_cid)
-    home.installed.add(copy)
 
 
 def _checked_name(session: Session, view: "View", release: "Release") -> "ModelName":

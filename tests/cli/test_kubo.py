@@ -1,6 +1,7 @@
 """Publishing and syncing through real Kubo daemons."""
 
 import json
+import urllib.request
 
 import pytest
 
@@ -191,3 +192,28 @@ def test_a_long_lineage_through_kubo(publisher, kubo, second_kubo, tmp_path):
     node = node_on(publisher, second_kubo, tmp_path / "node")
     done(node, "sync", f"{MODEL}@1.3.0", "--to", tmp_path / "copy")
     assert tree(tmp_path / "copy") == tree(tmp_path / "v3")
+
+
+def test_a_release_comes_from_kubos_own_gateway(publisher, models, kubo, tmp_path):
+    """Somebody else's trustless gateway, read by ours."""
+    publish(publisher, models[0], "1.0.0")
+    node = tmp_path / "node"
+    done(node, "init", "--join", publisher)
+    config = node / "config.toml"
+    lines = config.read_text().splitlines()
+    peers = f'peers = ["{kubo.gateway}"]'
+    config.write_text("\n".join(peers if line.startswith("peers") else line for line in lines))
+    done(node, "sync", f"{MODEL}@1.0.0", "--to", tmp_path / "copy")
+    assert tree(tmp_path / "copy") == tree(models[0])
+
+
+def test_kubo_imports_the_archive_that_our_gateway_gives(
+    publisher, models, kubo, second_kubo, serving, tmp_path
+):
+    published = publish(publisher, models[0], "1.0.0")
+    url, _ = serving(publisher)
+    archive = tmp_path / "release.car"
+    with urllib.request.urlopen(f"{url}/ipfs/{published['manifest_cid']}?format=car") as answer:
+        archive.write_bytes(answer.read())
+    assert "Pinned root" in second_kubo.run("dag", "import", archive)
+    assert published["manifest_cid"] in second_kubo.run("pin", "ls", "--type=recursive", "-q")

@@ -72,6 +72,36 @@ def test_a_home_joins_and_syncs_by_a_url_alone(world, serving, tmp_path):
     )
 
 
+def test_peers_are_found_among_the_nodes_on_the_ledger(world, serving, tmp_path):
+    url, _ = serving(world.publisher)
+    node = node_with(tmp_path / "node", url, [])
+    refused(node, "sync", f"{MODEL}@1.1.0", "--to", tmp_path / "copy", code=4)
+    done(world.publisher, "node", "register", "--endpoint", url, "--bond", "1")
+    done(node, "sync", f"{MODEL}@1.1.0", "--to", tmp_path / "copy")
+    assert tree(tmp_path / "copy") == tree(world.second)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:9/", "http://[::1", "ftp://h", "http://h\u00e9", "x" * 200]
+)
+def test_nodes_with_endpoints_that_lead_nowhere(world, serving, tmp_path, endpoint, monkeypatch):
+    url, _ = serving(world.publisher)
+    monkeypatch.setattr("modelreg_cli.node._UrlType.convert", lambda _self, value, *_: value)
+    done(world.publisher, "node", "register", "--endpoint", endpoint, "--bond", "1")
+    node = node_with(tmp_path / "node", url, [url])
+    done(node, "sync", f"{MODEL}@1.1.0", "--to", tmp_path / "copy")
+    assert tree(tmp_path / "copy") == tree(world.second)
+
+
+def test_nodes_on_the_ledger_are_left_alone_if_the_settings_say_so(world, serving, tmp_path):
+    url, _ = serving(world.publisher)
+    done(world.publisher, "node", "register", "--endpoint", url, "--bond", "1")
+    node = node_with(tmp_path / "node", url, [])
+    config = node / "config.toml"
+    config.write_text(config.read_text().replace("[blocks]", "[blocks]\nnodes = false"))
+    refused(node, "sync", f"{MODEL}@1.1.0", "--to", tmp_path / "copy", code=4)
+
+
 def test_a_chain_that_is_served_for_reading_takes_no_transactions(world, tmp_path, models):
     server = start(world.publisher, "--json", "chain", "serve", "--port", 0, "--read-only", stderr=None)
     try:

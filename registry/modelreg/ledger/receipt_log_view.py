@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from random import Random
 
 from modelreg.errors import FormatError, NotFoundError, VerificationError
 from modelreg.format.names import ReleaseId
@@ -81,6 +82,14 @@ class ReceiptLogView:
                 if node is None:
                     raise FormatError("list of nodes", found="a node without a record")
                 yield node
+
+    def sample_nodes(self, count: int, random: Random) -> list[Node]:
+        """At most `count` nodes, drawn without preference."""
+        size = min(self._word(layout.NODE_LIST), _LIST_MAX)
+        places = random.sample(range(size), min(count, size))
+        words = self.state.words([array_at(layout.NODE_LIST, at) for at in places])
+        addresses = [fields(word, 160)[0].to_bytes(20, "big") for word in words]
+        return [node for node in self._nodes(addresses) if node is not None]
 
     def balance(self, account: bytes) -> int:
         """What an account may withdraw, in wei."""

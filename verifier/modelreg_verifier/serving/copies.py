@@ -18,13 +18,12 @@ from modelreg.format.release import Release
 from modelreg.format.tensors import FileFormat
 from modelreg.home import Home
 from modelreg.ledger.view import View
-from modelreg.store.installed import Copy
-from modelreg.store.plaintext import LocalPlaintext, Plaintext
-from modelreg_verifier.fetch import FetchingSource
+from modelreg.peers import node_urls
+from modelreg.store.plaintext import LocalPlaintext
+from modelreg_verifier.install import install_release
 from modelreg_verifier.release import read_release
 from modelreg_verifier.serving.engine import ExternalValue
 from modelreg_verifier.serving.target import Target
-from modelreg_verifier.sync import copy_release
 from modelreg_verifier.trust import follow_branch
 from modelreg_verifier.verify import verify_directory
 
@@ -33,10 +32,11 @@ __all__ = ["Source", "VerifiedCopy", "resolve", "verified_copy"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The release that a target means now."""
+    """The release that a target means now, and nodes that may have its blocks."""
 
     model: ModelName
     release: Release
+    peers: tuple[str, ...] = ()
 
 
 def resolve(home: Home, view: View, target: Target, *, allow_yanked: bool) -> Source:
@@ -59,7 +59,7 @@ def resolve(home: Home, view: View, target: Target, *, allow_yanked: bool) -> So
             hint="serve another release, or add --allow-yanked",
         )
     follow_branch(view, home.trusted_head, name, release.branch)
-    return Source(name, release)
+    return Source(name, release, node_urls(view, home.config.key) if home.config.nodes else ())
 
 
 class VerifiedCopy:
@@ -191,21 +191,6 @@ def verified_copy(root: Path, source: Source, remark: Callable[[str], None]) -> 
     if place.is_dir() and any(place.iterdir()):
         hint = f"choose another place: modelreg sync {reference} --to DIR"
         raise InputError(f"{place} holds other files", hint=hint)
-    manifest = _fetch(home, release, place, reference, remark)
+    home.add_peers(source.peers)
+    manifest = install_release(home, release, place, reference, remark=remark).manifest
     return VerifiedCopy(manifest, place, f"fetch it again: modelreg sync {reference}")
-
-
-def _fetch(
-    home: Home, release: Release, place: Path, reference: str, remark: Callable[[str], None]
-) -> Manifest:
-    copy = Copy(str(place), reference, str(release.release_id), str(release.manifest_cid))
-    source = FetchingSource(home.blocks)
-
-    def note() -> None:
-        home.pins.add(copy.release, copy.manifest_cid)
-        home.installed.add(copy)
-
-    with home.store_lock.shared(remark):
-        manifest = read_release(release, Plaintext(source))
-        copy_release(manifest, place, source, home.local_plaintext, note=note, remark=remark)
-    return manifest
