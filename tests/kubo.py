@@ -72,7 +72,7 @@ class KuboNode:
     @property
     def gateway(self):
         """The URL of its gateway."""
-        _, _, host, _, port = json.loads(self.run("config", "--json", "Addresses.Gateway")).split("/")
+        _, _, host, _, port = self.run("config", "Addresses.Gateway").strip().split("/")
         return f"http://{host}:{port}"
 
     def connect(self, other):
