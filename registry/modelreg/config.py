@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from modelreg.errors import InputError, NotFoundError
 from modelreg.ledger.hexdata import address_text
 from modelreg.store.files import os_errors, read_regular, replace_file
 from modelreg.store.kubo_api import KuboAccess
+from modelreg.toml_table import Table, bad_value
 
 __all__ = [
     "ChainSettings",
@@ -46,7 +48,7 @@ _MAX_SECRET_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class ChainSettings:
-    """Where the ledger is: an embedded chain's `file`, or the URL of an RPC endpoint.
+    """Where the ledger is: an embedded chain's `file`, or the URLs of RPC endpoints, which must agree.
 
     `contract` is an address of 20 bytes; `block` is which block is read: `latest`, `safe`, `finalized` or a
     number of confirmations; `max_age` the seconds after which its time shows that the endpoint is stuck, None
@@ -56,14 +58,14 @@ class ChainSettings:
     chain_id: int
     contract: bytes
     file: Path | None = None
-    rpc: str | None = None
+    rpc: tuple[str, ...] = ()
     block: str | int = "latest"
     max_age: int | None = None
 
     @property
     def replaceable(self) -> int:
         """How many of the newest blocks a reorganisation may still replace."""
-        return _REORG_BLOCKS if self.rpc is not None and self.block == "latest" else 0
+        return _REORG_BLOCKS if self.rpc and self.block == "latest" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,31 +121,32 @@ def read_config(path: Path) -> Config:
         InputError: it cannot be read as a configuration.
     """
     tables = _load(path)
-    chain, key = tables.get("chain", {}), tables.get("key", {})
-    rpc = os.environ.get("MODELREG_RPC_URL") or _text(path, chain, "rpc")
-    file = None if rpc else _text(path, chain, "file")
+    chain, key, blocks, kubo = (Table(path, tables.get(name, {})) for name in _TABLES)
+    rpc = os.environ.get("MODELREG_RPC_URL", "").split() or chain.texts("rpc")
+    file = None if rpc else chain.file("file")
     if not rpc and not file:
-        raise _bad(path, "chain.file or chain.rpc", "neither")
-    password_file = _text(path, key, "password_file")
+        raise bad_value(path, "chain.file or chain.rpc", "neither")
+    chain_id = chain.number("id", "a chain id")
+    if chain_id is None:
+        raise bad_value(path, "a chain id above 0", None)
     settings = ChainSettings(
-        chain_id=_chain_id(path, chain),
-        contract=_address(path, chain, "contract"),
-        file=path.parent / file if file else None,
-        rpc=rpc,
-        block=_block(path, chain),
-        max_age=_seconds(path, chain, "max_age"),
+        chain_id=chain_id,
+        contract=_address(chain, "contract"),
+        file=file,
+        rpc=tuple(rpc),
+        block=_block(chain),
+        max_age=chain.number("max_age", "a number of seconds"),
     )
     return Config(
         settings,
-        _address(path, key, "address") if "address" in key else None,
-        path.parent / password_file if password_file else None,
-        tuple(
-            peer if is_url(peer) else path.parent / peer
-            for peer in _texts(path, tables.get("blocks", {}), "peers")
+        _address(key, "address") if "address" in key else None,
+        key.file("password_file"),
+        tuple(peer if is_url(peer) else path.parent / peer for peer in blocks.texts("peers")),
+        _stores(blocks),
+        KuboSettings(
+            os.environ.get("MODELREG_KUBO_API") or kubo.text("api") or _KUBO, kubo.file("secret_file")
         ),
-        _stores(path, tables.get("blocks", {})),
-        _kubo(path, tables.get("kubo", {})),
-        _flag(path, tables.get("blocks", {}), "nodes"),
+        blocks.flag("nodes", default=True),
     )
 
 
@@ -153,8 +156,8 @@ def write_config(path: Path, config: Config) -> None:
     lines = ["[chain]"]
     if chain.file is not None:
         lines.append(f"file = {_quote(_relative(chain.file, path.parent))}")
-    if chain.rpc is not None:
-        lines.append(f"rpc = {_quote(chain.rpc)}")
+    if chain.rpc:
+        lines.append(f"rpc = {_list(chain.rpc) if len(chain.rpc) > 1 else _quote(chain.rpc[0])}")
     lines += [f"id = {chain.chain_id}", f'contract = "0x{chain.contract.hex()}"']
     lines.append(f"block = {chain.block if isinstance(chain.block, int) else _quote(chain.block)}")
     if chain.max_age is not None:
@@ -162,10 +165,9 @@ def write_config(path: Path, config: Config) -> None:
     lines += ["", "[key]"]
     if config.key is not None:
         lines += _key_lines(path, config.key, config.password_file)
-    peers = ", ".join(_quote(str(peer)) for peer in config.peers)
-    lines += ["", "[blocks]", f"peers = [{peers}]"]
+    lines += ["", "[blocks]", f"peers = {_list(map(str, config.peers))}"]
     if config.stores != _STORES[:1]:
-        lines.append(f"stores = [{', '.join(map(_quote, config.stores))}]")
+        lines.append(f"stores = {_list(config.stores)}")
     if not config.nodes:
         lines.append("nodes = false")
     if config.kubo != KuboSettings():
@@ -225,7 +227,7 @@ def _replace(path: Path, lines: list[str]) -> None:
     try:
         raw = "\n".join(lines).encode()
     except UnicodeEncodeError:
-        raise _bad(path, "paths in UTF-8", "other bytes") from None
+        raise bad_value(path, "paths in UTF-8", "other bytes") from None
     with os_errors(f"cannot write {path}"):
         replace_file(path, raw)
 
@@ -245,65 +247,25 @@ def _load(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(f"{path} is not TOML", found=str(error)) from None
     for name, table in tables.items():
         if name not in _TABLES or not isinstance(table, dict):
-            raise _bad(path, f"tables {', '.join(_TABLES)}", name)
+            raise bad_value(path, f"tables {', '.join(_TABLES)}", name)
         for key in table.keys() - _TABLES[name]:
-            raise _bad(path, f"keys {', '.join(sorted(_TABLES[name]))} in [{name}]", key)
+            raise bad_value(path, f"keys {', '.join(sorted(_TABLES[name]))} in [{name}]", key)
     return tables
 
 
-def _bad(path: Path, expected: str, found: object) -> InputError:
-    return InputError(
-        f"cannot use {path}", expected=expected, found=found, hint="mend it, or run `modelreg init`"
-    )
-
-
-def _text(path: Path, table: dict[str, Any], key: str) -> str | None:
-    value = table.get(key)
-    if value is not None and not isinstance(value, str):
-        raise _bad(path, f"a text for {key}", value)
-    return value
-
-
-def _chain_id(path: Path, table: dict[str, Any]) -> int:
-    value = table.get("id")
-    if type(value) is not int or value <= 0:
-        raise _bad(path, "a chain id above 0", value)
-    return value
-
-
-def _address(path: Path, table: dict[str, Any], key: str) -> bytes:
+def _address(table: Table, key: str) -> bytes:
     try:
-        return parse_address(_text(path, table, key) or "")
+        return parse_address(table.text(key) or "")
     except InputError as error:
-        raise _bad(path, f"{error.expected} for {key}", error.found) from None
+        raise bad_value(table.path, f"{error.expected} for {key}", error.found) from None
 
 
-def _block(path: Path, table: dict[str, Any]) -> str | int:
-    value = table.get("block", "latest")
+def _block(table: Table) -> str | int:
+    value = table.values.get("block", "latest")
     if value not in ("latest", "safe", "finalized") and (type(value) is not int or value < 0):
-        raise _bad(path, "latest, safe, finalized or a number of confirmations for block", repr(value))
+        expected = "latest, safe, finalized or a number of confirmations for block"
+        raise bad_value(table.path, expected, repr(value))
     return value  # type: ignore[no-any-return]
-
-
-def _seconds(path: Path, table: dict[str, Any], key: str) -> int | None:
-    value = table.get(key)
-    if value is not None and (type(value) is not int or value <= 0):
-        raise _bad(path, f"a number of seconds above 0 for {key}", repr(value))
-    return value
-
-
-def _flag(path: Path, table: dict[str, Any], key: str) -> bool:
-    value = table.get(key, True)
-    if type(value) is not bool:
-        raise _bad(path, f"true or false for {key}", repr(value))
-    return value
-
-
-def _texts(path: Path, table: dict[str, Any], key: str) -> list[str]:
-    value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise _bad(path, f"a list of texts for {key}", value)
-    return value
 
 
 def parse_stores(text: str) -> tuple[str, ...]:
@@ -314,21 +276,15 @@ def parse_stores(text: str) -> tuple[str, ...]:
     return stores
 
 
-def _stores(path: Path, table: dict[str, Any]) -> tuple[str, ...]:
+def _stores(table: Table) -> tuple[str, ...]:
     chosen = os.environ.get("MODELREG_STORE")
     if chosen:
         return parse_stores(chosen)
-    listed = _texts(path, table, "stores")
+    listed = table.texts("stores")
     try:
         return parse_stores(",".join(listed)) if "stores" in table else _STORES[:1]
     except InputError as error:
-        raise _bad(path, f"{error.expected} for stores", listed) from None
-
-
-def _kubo(path: Path, table: dict[str, Any]) -> KuboSettings:
-    api = os.environ.get("MODELREG_KUBO_API") or _text(path, table, "api") or _KUBO
-    secret_file = _text(path, table, "secret_file")
-    return KuboSettings(api, path.parent / secret_file if secret_file else None)
+        raise bad_value(table.path, f"{error.expected} for stores", listed) from None
 
 
 def is_url(peer: str) -> bool:
@@ -338,6 +294,10 @@ def is_url(peer: str) -> bool:
 
 def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_quote, texts))}]"
 
 
 def _quote(text: str) -> str:

@@ -1,7 +1,7 @@
 """A home: the directory that holds a user's settings, keys, chain, blocks and records of copies."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -27,7 +27,7 @@ from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg.store.remote import AsyncSource, Threaded
 from modelreg.store.replicate import fetch_dag
 
-__all__ = ["HeldBlocks", "Home"]
+__all__ = ["HeldBlocks", "Home", "open_rpc"]
 
 
 class Home:
@@ -101,10 +101,8 @@ class Home:
     def rpc(self) -> Iterator[Rpc]:
         """The endpoint of the ledger's chain."""
         chain = self.config.chain
-        if chain.rpc is not None:
-            from modelreg.ledger.http_rpc import HttpRpc
-
-            yield HttpRpc(chain.rpc)
+        if chain.rpc:
+            yield open_rpc(chain.rpc)
         elif chain.file is not None:
             from modelreg.chain import open_chain
 
@@ -193,6 +191,15 @@ class Home:
                 hint="make one with `modelreg key new`, choose it with `modelreg key use`",
             )
         return self.config.key
+
+
+def open_rpc(urls: Sequence[str]) -> Rpc:
+    """One endpoint, or several that must agree. Raises InputError for what is no URL."""
+    from modelreg.ledger.http_rpc import HttpRpc
+    from modelreg.ledger.quorum import QuorumRpc
+
+    endpoints = [HttpRpc(url) for url in urls]
+    return endpoints[0] if len(endpoints) == 1 else QuorumRpc(endpoints)
 
 
 class HeldBlocks:

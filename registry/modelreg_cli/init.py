@@ -28,7 +28,7 @@ from modelreg_cli.password import new_password, password_file_option
 from modelreg_cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from modelreg.ledger.rpc import Rpc
+    pass
 
 __all__ = ["init_command"]
 
@@ -43,7 +43,13 @@ _MAX_AGE_SECONDS = 3600
 
 
 @click.command("init")
-@click.option("--rpc-url", envvar="MODELREG_RPC_URL", help="Use the chain behind this JSON-RPC endpoint.")
+@click.option(
+    "--rpc-url",
+    "rpc_urls",
+    multiple=True,
+    envvar="MODELREG_RPC_URL",
+    help="Use the chain behind this JSON-RPC endpoint; of several, more than half must agree.",
+)
 @click.option(
     "--contract", help="With --rpc-url: the contract's address.  [default: where it is deployed everywhere]"
 )
@@ -75,7 +81,7 @@ _MAX_AGE_SECONDS = 3600
 @pass_session
 def init_command(
     session: Session,
-    rpc_url: str | None,
+    rpc_urls: tuple[str, ...],
     contract: str | None,
     join: str | None,
     store: str,
@@ -88,9 +94,9 @@ def init_command(
     The chain is embedded in this command: one file, no daemon. The contracts are deployed on it and the key
     is funded.
     """
-    if join is not None and rpc_url is not None:
+    if join is not None and rpc_urls:
         raise InputError("two ledgers", expected="--join or --rpc-url", found="both")
-    if contract is not None and rpc_url is None:
+    if contract is not None and not rpc_urls:
         raise InputError("--contract goes with --rpc-url")
     stores, kubo = parse_stores(store), KuboSettings()
     if kubo_api or kubo_secret_file:
@@ -99,10 +105,10 @@ def init_command(
     with _new_home(session.root) as root, new_password(password_file, root / "password") as password:
         key = _make_key(root, *password)
         peers: tuple[Path | str, ...]
-        if rpc_url is not None:
-            chain, peers = _foreign_chain(rpc_url, contract), ()
+        if rpc_urls:
+            chain, peers = _foreign_chain(rpc_urls, contract), ()
         elif join is not None and is_url(join):
-            chain, peers = _foreign_chain(join, None), (join,)
+            chain, peers = _foreign_chain((join,), None), (join,)
         elif join is not None:
             other = Path(join).absolute()
             chain, peers = _joined_chain(other), (other,)
@@ -244,20 +250,20 @@ def _joined_chain(other: Path) -> ChainSettings:
         ) from None
 
 
-def _foreign_chain(url: str, contract: str | None) -> ChainSettings:
+def _foreign_chain(urls: tuple[str, ...], contract: str | None) -> ChainSettings:
+    from modelreg.home import open_rpc
     from modelreg.ledger.artifact import load_artifact
     from modelreg.ledger.hexdata import quantity
-    from modelreg.ledger.http_rpc import HttpRpc
     from modelreg.ledger.reader import Reader
 
     address = parse_address(contract) if contract else load_artifact().address
-    rpc: Rpc = HttpRpc(url)
+    rpc = open_rpc(urls)
     chain_id = quantity(rpc.request("eth_chainId", []), "chain id")
     head = Reader(rpc, address, chain_id).at_head().header
     # A chain that makes blocks only on demand has an old head and is not stuck.
     moving = chain_id not in _CHAIN_IDS and time.time() - head.time < _MAX_AGE_SECONDS
     max_age = _MAX_AGE_SECONDS if moving else None
-    return ChainSettings(chain_id, address, rpc=url, max_age=max_age)
+    return ChainSettings(chain_id, address, rpc=urls, max_age=max_age)
 
 
 def _report(session: Session, key: _Key, chain: ChainSettings) -> None:
@@ -268,10 +274,11 @@ def _report(session: Session, key: _Key, chain: ChainSettings) -> None:
         "chain_id": chain.chain_id,
         "contract": "0x" + chain.contract.hex(),
     }
+    place = f"embedded in {chain.file}" if chain.file else ", ".join(chain.rpc)
     lines = [
         f"home      {session.root}",
         f"key       {document['address']}",
-        f"chain     {chain.chain_id}, {'embedded in ' + str(chain.file) if chain.file else chain.rpc}",
+        f"chain     {chain.chain_id}, {place}",
         f"contract  {document['contract']}",
     ]
     if key.password_file:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -40,6 +40,7 @@ class Session:
         self._root = root
         self.output = output
         self._passwords: dict[Path | None, str] = {}
+        self._named: set[str] = set()
 
     def adjust(self, *, home: Path | None = None, json_mode: bool = False, quiet: bool = False) -> None:
         """Take an option that was given after the command; only before the home is opened."""
@@ -74,7 +75,16 @@ class Session:
             # Where blocks come on demand, a second that saw many of them leaves times ahead of the clock.
             policy = replace(policy, max_ahead=None)
         with self.home.reader() as reader:
-            yield open_trusted(reader, self.home.trusted_head, policy)
+            try:
+                yield open_trusted(reader, self.home.trusted_head, policy)
+            finally:
+                self._name_suspects(reader.suspects)
+
+    def _name_suspects(self, suspects: "Mapping[str, str]") -> None:
+        for name, what in suspects.items():
+            if name not in self._named:
+                self._named.add(name)
+                self.output.remark(f"warning: {name} {what}")
 
     @contextmanager
     def writer(self, password_file: Path | None) -> "Iterator[Writer]":

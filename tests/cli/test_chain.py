@@ -89,7 +89,7 @@ def test_the_endpoint_comes_from_the_environment(world, serving, tmp_path, monke
     monkeypatch.setenv("MODELREG_RPC_URL", url)
     assert len(done(node, "ls")) == 1
     done(tmp_path / "far", "init")
-    assert read_config(tmp_path / "far" / "config.toml").chain.rpc == url
+    assert read_config(tmp_path / "far" / "config.toml").chain.rpc == (url,)
     monkeypatch.setenv("MODELREG_RPC_URL", "http://127.0.0.1:1")
     refused(node, "ls", code=6)
 

@@ -172,43 +172,6 @@ def test_arbitrary_content_another_contract_is_refused(world):
         Reader(world.rpc, proxy, CHAIN_ID).at_head()
 
 
-def test_equivocating_rpc_is_caught_by_a_witness(history):
-    """One endpoint shows the chain of today, another one a chain in which the second release never was."""
-    world, _, _, _ = history
-
-    def forked(_rpc, _params, answer):
-        return with_time(answer, int(answer["timestamp"], 16) + 1)
-
-    liar = LyingRpc(world.rpc, eth_getBlockByNumber=forked)
-    with pytest.raises(VerificationError, match="disagree"):
-        world.reader(witnesses=[liar]).at_head()
-    assert world.reader(witnesses=[LyingRpc(world.rpc)]).at_head().head(MODEL, "main")
-
-
-def test_too_few_witnesses_are_no_agreement(history):
-    world = history[0]
-
-    def silent(*_):
-        raise UnreachableError("no answer")
-
-    def unaware(*_):
-        return None
-
-    down = LyingRpc(world.rpc, eth_chainId=silent)
-    behind = LyingRpc(world.rpc, eth_getBlockByNumber=unaware)
-    with pytest.raises(UnreachableError, match="too few"):
-        world.reader(witnesses=[down, behind]).at_head()
-    with pytest.raises(UnreachableError, match="too few"):
-        world.reader(witnesses=[down]).at_head()
-    assert world.reader(witnesses=[down, LyingRpc(world.rpc)]).at_head()
-
-
-def test_a_witness_of_another_chain_is_refused(history):
-    world = history[0]
-    with pytest.raises(VerificationError, match="another chain"):
-        world.reader(witnesses=[LyingRpc(world.rpc, eth_chainId=lambda *_: "0x1")]).at_head()
-
-
 def test_a_wrong_proof_is_asked_for_again_before_the_endpoint_is_blamed(history, monkeypatch):
     monkeypatch.setattr("modelreg.ledger.pinned._PAUSES", (0.0, 0.0))
     world, _, second, _ = history
