@@ -4,6 +4,7 @@ python -m benchmarks.report transfer --corpus DIR
 python -m benchmarks.report delta --corpus DIR --peers PYTHON
 python -m benchmarks.report throughput
 python -m benchmarks.report startup
+python -m benchmarks.report kubo
 python -m benchmarks.report receipts
 python -m benchmarks.report serving --wheels DIR
 python -m benchmarks.report audit --wheels DIR --node PYTHON --node PYTHON

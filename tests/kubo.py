@@ -24,7 +24,7 @@ class KuboNode:
         self.configure("Routing.Type", "none")
         # The same ports after it starts again.
         for key in ("Addresses.API", "Addresses.Gateway"):
-            self.configure(key, f"/ip4/127.0.0.1/tcp/{_free_port()}")
+            self.configure(key, f"/ip4/127.0.0.1/tcp/{free_port()}")
 
     def run(self, *words, **options):
         """Run `ipfs`; its standard output."""
@@ -95,7 +95,7 @@ class KuboNode:
             self.run("block", "rm", "-f", "-q", *blocks)
 
 
-def _free_port():
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -1,8 +1,8 @@
 """A home: the directory that holds a user's settings, keys, chain, blocks and records of copies."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from modelreg.ledger.reader import Reader
 from modelreg.ledger.rpc import EmbeddedRpc, Rpc
 from modelreg.store.base import BlockSource, BlockStore
 from modelreg.store.gateway import Gateway
+from modelreg.store.incoming import Incoming, Lane, incoming
 from modelreg.store.installed import Installed, InstalledBlocks
 from modelreg.store.kubo import KuboNetwork, KuboStore
 from modelreg.store.kubo_api import KuboApi
@@ -146,14 +147,20 @@ class Home:
         other = [self.kubo] if self.kubo and self.store is not self.kubo else []
         return MultiStore(self.store, [copies, *other])
 
-    def keep(self, root: Cid, label: str, *, mend: bool = False, fresh: bool = False) -> int:
+    def incoming(self, permit: Callable[[], object]) -> AbstractContextManager[Incoming]:
+        """Takes new blocks into every store of this home, once `permit` raises nothing."""
+        lanes: list[Lane] = [self.local_store.put_many] if "local" in self.config.stores else []
+        # They are new, so that Kubo is not asked whether it has them.
+        return incoming([*lanes, self.kubo.api.add] if self.kubo else lanes, permit)
+
+    def keep(self, root: Cid, label: str, *, mend: bool = False, sent: Collection[Cid] = ()) -> int:
         """Bring all blocks of a DAG into every store of this home, and pin it at Kubo.
 
         Args:
             root: a manifest.
             label: names the pin at Kubo, for its operator.
             mend: look whether what the home's directory has is whole, too.
-            fresh: the DAG is new; Kubo need not be asked which blocks it has.
+            sent: what Kubo has taken just now.
 
         Returns:
             The bytes that were brought.
@@ -165,17 +172,15 @@ class Home:
         brought = 0
         if "local" in self.config.stores:
             brought += fetch_dag(root, self.blocks, self.local_store, mend=mend)
-        return brought + self.keep_at_kubo(root, label, fresh=fresh)
+        return brought + self.keep_at_kubo(root, label, sent)
 
-    def keep_at_kubo(self, root: Cid, label: str, *, fresh: bool = False) -> int:
+    def keep_at_kubo(self, root: Cid, label: str, sent: Collection[Cid] = ()) -> int:
         """As `keep`, for Kubo alone; nothing where this home uses none."""
         if self.kubo is None:
             return 0
-        # What was pushed before, or encoded into Kubo, is there in part.
-        fresh = fresh and self.store is not self.kubo and str(root) not in self.kubo_pins.list()
         # Noted before, so that gc knows of every pin of ours.
         self.kubo_pins.add(str(root), root)
-        return push(root, f"modelreg/{label}", self.blocks, self.kubo, fresh=fresh)
+        return push(root, f"modelreg/{label}", self.blocks, self.kubo, sent)
 
     @cached_property
     def plaintext(self) -> Plaintext:

@@ -12,8 +12,8 @@ from modelreg.ledger.draft import Draft, expected_id
 from modelreg.ledger.view import View
 from modelreg.ledger.writer import Published, Writer
 from modelreg.source import SourceFile
-from modelreg.store.base import BlockSource, BlockStore
-from modelreg.store.buffer import BlockBuffer
+from modelreg.store.base import BlockSource
+from modelreg.store.incoming import Incoming
 from modelreg.store.pins import Pins
 from modelreg.store.plaintext import Plaintext
 
@@ -79,20 +79,20 @@ def encode_sources(
     position: Position,
     sources: tuple[SourceFile, ...],
     blocks: BlockSource,
-    store: BlockStore | None,
+    incoming: Incoming | None,
     *,
     key: bytes | None,
     effort: int,
     adapter: Adapter | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EncodedRelease:
-    """Encode the files of a release; its blocks are durable in `store` on return.
+    """Encode the files of a release; its new blocks are durable on return.
 
     Args:
         position: where the release belongs.
         sources: its files.
         blocks: gives the blocks of the releases before it.
-        store: takes the new blocks; None only counts them.
+        incoming: takes the new blocks; None only counts them.
         key: the address, 20 bytes, that publishes; what it published before need not be decoded again.
         effort, adapter: see `encode_release`.
         progress: told the bytes done since the last call.
@@ -103,8 +103,7 @@ def encode_sources(
     """
     plaintext = Plaintext(blocks)
     parent = _parent(position.base, plaintext, key) if position.base else None
-    buffer = BlockBuffer(store) if store is not None else None
-    sink = buffer.add if buffer else (lambda _cid, _block: None)
+    sink = incoming.add if incoming else (lambda _cid, _block: None)
     encoded = encode_release(
         sources,
         parent,
@@ -115,8 +114,8 @@ def encode_sources(
         adapter=adapter,
         progress=progress,
     )
-    if buffer:
-        buffer.flush()
+    if incoming:
+        incoming.flush()
     finished = position.finished
     if finished is not None and finished.manifest_cid != encoded.cid:
         raise _taken(position.name, position.version, finished.release_id)

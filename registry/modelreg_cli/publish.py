@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelreg.ledger.writer import Published
     from modelreg.publish import Position
     from modelreg.source import SourceFile
-    from modelreg.store.base import BlockStore
+    from modelreg.store.incoming import Incoming
 
 __all__ = ["publish_command"]
 
@@ -96,10 +96,13 @@ def publish_command(
             _report(session, position, _encode(session, position, sources, None, effort, hint), None)
             return
         # The password is asked for before the work, which may take long.
-        with session.writer(password_file) as writer:
-            encoded = _encode(session, position, sources, home.store, effort, hint)
+        unlocked = session.unlock(password_file)
+        with home.incoming(unlocked) as incoming:
+            encoded = _encode(session, position, sources, incoming, effort, hint)
+            unlocked()
             # What the release shares with its parent may lie in copies and peers that go away.
-            home.keep(encoded.cid, f"{model}@{label}", fresh=True)
+            home.keep(encoded.cid, f"{model}@{label}", sent=incoming.taken)
+        with session.writer(password_file) as writer:
             if view.namespace(model.namespace) is None:
                 writer.claim_namespace(model.namespace)
                 session.output.remark(f"claimed the namespace {model.namespace} for 0x{home.key.hex()}")
@@ -146,7 +149,7 @@ def _encode(
     session: Session,
     position: "Position",
     sources: "tuple[SourceFile, ...]",
-    store: "BlockStore | None",
+    incoming: "Incoming | None",
     effort: int,
     adapter: "Adapter | None",
 ) -> "EncodedRelease":
@@ -159,7 +162,7 @@ def _encode(
             position,
             sources,
             home.blocks,
-            store,
+            incoming,
             key=home.config.key,
             effort=effort,
             adapter=adapter,

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -17,6 +19,8 @@ from modelreg.format.release import Release
 from modelreg_cli.output import Output
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
     from modelreg.format.manifest import Manifest
     from modelreg.format.names import Reference
     from modelreg.home import Home
@@ -41,6 +45,7 @@ class Session:
         self.output = output
         self._passwords: dict[Path | None, str] = {}
         self._named: set[str] = set()
+        self._unlocking: Future[LocalAccount] | None = None
 
     def adjust(self, *, home: Path | None = None, json_mode: bool = False, quiet: bool = False) -> None:
         """Take an option that was given after the command; only before the home is opened."""
@@ -92,11 +97,10 @@ class Session:
 
         What it wrote is seen once more at the end: a ledger that is then rolled back to before is refused.
         """
-        from modelreg.keys import KeyStore
         from modelreg.ledger.writer import Writer
 
+        signer = self.unlock(password_file)()
         home = self.home
-        signer = KeyStore(home.keystore).load(home.key, self.password(password_file))
         chain = home.config.chain
         with home.rpc() as rpc:
             yield Writer(rpc, chain.contract, chain.chain_id, signer, home.outbox)
@@ -105,6 +109,24 @@ class Session:
                 pass
         except UnreachableError as error:
             self.output.remark(f"warning: written, but the ledger's new head could not be read: {error}")
+
+    def unlock(self, password_file: Path | None) -> "Callable[[], LocalAccount]":
+        """Ask for the password now, and decrypt the home's key meanwhile; that takes half a second.
+
+        Returns:
+            What waits for the key, and raises InputError for a wrong password.
+        """
+        from modelreg.keys import KeyStore
+
+        if self._unlocking is None:
+            home, password = self.home, self.password(password_file)
+            store = KeyStore(home.keystore)
+            store.find(home.key)
+            future: Future[LocalAccount] = Future()
+            self._unlocking = future
+            work = threading.Thread(target=_fulfil, args=[future, store.load, home.key, password])
+            work.start()
+        return self._unlocking.result
 
     @contextmanager
     def changing_settings(self) -> Iterator[Path]:
@@ -132,6 +154,13 @@ class Session:
     def confirm(self, question: str) -> bool:
         """Ask on the terminal; without one the answer is no."""
         return sys.stdin.isatty() and click.confirm(question, err=True)
+
+
+def _fulfil(future: "Future[LocalAccount]", make: "Callable[..., LocalAccount]", *arguments: object) -> None:
+    try:
+        future.set_result(make(*arguments))
+    except BaseException as error:  # noqa: BLE001  whoever waits raises it
+        future.set_exception(error)
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -10,7 +10,7 @@ from modelreg.format import canonical
 from modelreg.format.block import MAX_BLOCK_BYTES, check_block
 from modelreg.format.cid import CID_BYTES, Cid
 
-__all__ = ["MAX_ROOTS", "CarReader", "write_car"]
+__all__ = ["MAX_ROOTS", "CarReader", "car_pieces", "write_car"]
 
 MAX_ROOTS = 1024
 _MAX_HEADER_BYTES = 64 << 10
@@ -32,12 +32,17 @@ def write_car(roots: Sequence[Cid], blocks: Iterable[tuple[Cid, bytes]]) -> Iter
         VerificationError: a block is not what its CID names.
     """
     _check_roots(len(roots))
-    header = canonical.encode({"roots": list(roots), "version": _VERSION}, max_bytes=_MAX_HEADER_BYTES)
-    yield _varint(len(header)) + header
+    yield _header(roots)
     for cid, block in blocks:
         check_block(cid, block)
-        yield _varint(CID_BYTES + len(block)) + bytes(cid)
-        yield block
+        yield from _section(cid, block)
+
+
+def car_pieces(blocks: Sequence[tuple[Cid, bytes]]) -> Iterator[bytes]:
+    """Give an archive of blocks that were hashed already, the first of them its root, a block at a time."""
+    yield _header([blocks[0][0]])
+    for cid, block in blocks:
+        yield b"".join(_section(cid, block))
 
 
 class CarReader:
@@ -98,6 +103,15 @@ class CarReader:
             parts.append(part)
             rest -= len(part)
         return b"".join(parts)
+
+
+def _header(roots: Sequence[Cid]) -> bytes:
+    header = canonical.encode({"roots": list(roots), "version": _VERSION}, max_bytes=_MAX_HEADER_BYTES)
+    return _varint(len(header)) + header
+
+
+def _section(cid: Cid, block: bytes) -> tuple[bytes, bytes]:
+    return _varint(CID_BYTES + len(block)) + bytes(cid), block
 
 
 def _varint(value: int) -> bytes:

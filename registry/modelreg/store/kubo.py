@@ -38,6 +38,12 @@ class KuboStore:
 
     def get(self, cid: Cid) -> bytes:
         """See BlockSource."""
+        try:
+            return self._checked(cid)
+        except VerificationError:
+            return self._checked(cid)  # wrong on the way here, or wrong there?
+
+    def _checked(self, cid: Cid) -> bytes:
         block = self.api.block(cid)
         check_block(cid, block)
         return block
@@ -55,16 +61,10 @@ class KuboStore:
         sent = map_ordered(self._put, _batches(blocks), workers=2, queued=0)
         return sum(sent)
 
-    def take(self, cids: Iterable[Cid], source: BlockSource, *, ask: bool) -> int:
-        """Copy blocks out of a source; returns the bytes that were sent.
-
-        Args:
-            cids: which, each once.
-            source: gives them.
-            ask: look first which are here already; their bytes are taken for right.
-        """
-        missing = self._lacking(cids) if ask else cids
-        return sum(map_ordered(self._send, _batches(_read(missing, source)), workers=2, queued=0))
+    def take(self, cids: Iterable[Cid], source: BlockSource) -> int:
+        """Copy the blocks out of a source that are not here; what is here is not read. Returns bytes."""
+        missing = ((cid, source.get(cid)) for cid in self._lacking(cids))
+        return sum(map_ordered(self._send, _batches(missing), workers=2, queued=0))
 
     def delete(self, cids: Iterable[Cid]) -> None:
         """See BlockStore. Kubo refuses to remove what is pinned there (UnreachableError)."""
@@ -140,10 +140,6 @@ def _groups(cids: Iterable[Cid]) -> Iterator[list[Cid]]:
     rest = iter(cids)
     while group := list(islice(rest, _ASKED)):
         yield group
-
-
-def _read(cids: Iterable[Cid], source: BlockSource) -> Iterator[tuple[Cid, bytes]]:
-    return ((cid, source.get(cid)) for cid in cids)
 
 
 def _batches(blocks: Iterable[tuple[Cid, bytes]]) -> Iterator[_Blocks]:

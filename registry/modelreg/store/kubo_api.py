@@ -3,7 +3,7 @@
 The RPC is described at https://docs.ipfs.tech/reference/kubo/rpc/.
 """
 
-import io
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from modelreg.errors import (
@@ -22,11 +22,12 @@ from modelreg.errors import (
     UnreachableError,
 )
 from modelreg.format.block import MAX_BLOCK_BYTES
-from modelreg.format.car import write_car
+from modelreg.format.car import car_pieces
 from modelreg.format.cid import Cid
 
 if TYPE_CHECKING:
     import ipfshttpclient
+    import requests
 
 __all__ = ["KuboAccess", "KuboApi"]
 
@@ -34,6 +35,7 @@ _T = TypeVar("_T")
 
 _CONNECT_SECONDS = 5.0
 _PIECE_BYTES = 1 << 20
+_READ_BYTES = 64 << 10
 _PAUSES = (0.2, 1.0, 3.0)
 _BUSY = frozenset({429, 502, 503, 504})
 _REFUSED = frozenset({401, 403})
@@ -60,6 +62,16 @@ class KuboAccess:
     secret: str | None = field(default=None, repr=False)
 
 
+class _Archive:
+    """Blocks as a file to read an archive from, a block at a time: nothing of it is copied twice."""
+
+    def __init__(self, blocks: Sequence[tuple[Cid, bytes]]) -> None:
+        self._pieces = car_pieces(blocks)
+
+    def read(self, _size: int) -> bytes:
+        return next(self._pieces, b"")
+
+
 class KuboApi:
     """One daemon. Every method may be called from several threads.
 
@@ -75,11 +87,12 @@ class KuboApi:
         self._address, self._base = _multiaddr(access.address)
         self._secret = access.secret
         self._seconds = seconds
+        self._limit = threading.local()
         self.name = f"Kubo at {self._address}"
 
     def version(self) -> str:
         """The daemon's version."""
-        return str(self._call(lambda client: client.version())["Version"])
+        return str(self._call(lambda client: client.version()["Version"]))
 
     def block(self, cid: Cid, *, network_seconds: float | None = None) -> bytes:
         """A block, unverified, of at most 1 MiB.
@@ -93,31 +106,31 @@ class KuboApi:
             FormatError: it is over the limit.
         """
         options = {} if network_seconds is None else {"timeout": f"{network_seconds:g}s"}
-        seconds = self._seconds + (network_seconds or 0)
-
-        def fetch(client: "ipfshttpclient.Client") -> bytes:
-            pieces = client.block.get(
-                str(cid), stream=True, offline=network_seconds is None, opts=options, timeout=seconds
-            )
-            with pieces:
-                return _joined(cid, pieces, time.monotonic() + 2 * seconds)
-
-        return bytes(self._call(fetch, absent=f"block {cid} at {self.name}"))
+        block = self._call(
+            lambda client, **timeout: client.block.get(
+                str(cid), offline=network_seconds is None, opts=dict(options), **timeout
+            ),
+            absent=f"block {cid} at {self.name}",
+            more_seconds=network_seconds or 0.0,
+        )
+        if len(block) > MAX_BLOCK_BYTES:
+            raise FormatError(f"block {cid}", expected=f"at most {MAX_BLOCK_BYTES} bytes", found="more")
+        return bytes(block)
 
     def size(self, cid: Cid) -> int:
         """The bytes of a block in Kubo's repository. Raises NotFoundError."""
-        found = self._call(
-            lambda client: client.block.stat(str(cid), offline=True), absent=f"block {cid} at {self.name}"
+        return self._call(
+            lambda client: int(client.block.stat(str(cid), offline=True)["Size"]),
+            absent=f"block {cid} at {self.name}",
         )
-        return int(found["Size"])
 
     def add(self, blocks: Sequence[tuple[Cid, bytes]]) -> None:
-        """Give Kubo some blocks in one request; it checks them against their CIDs, and so do we."""
-        archive = b"".join(write_car([blocks[0][0]], blocks))
+        """Give Kubo some blocks in one request; it checks them against their CIDs."""
         options = {"pin-roots": "false", "stats": "true"}
-        found = self._call(lambda client: client.dag.imprt(io.BytesIO(archive), opts=dict(options)))
         # Failures come inside a 200; the count comes only if all went well.
-        taken = found.as_json().get("Stats", {}).get("BlockCount")
+        taken = self._call(
+            lambda client: client.dag.imprt(_Archive(blocks), opts=dict(options))["Stats"]["BlockCount"]
+        )
         if taken != len(blocks):
             raise UnreachableError(f"{self.name} did not take all blocks", expected=len(blocks), found=taken)
 
@@ -130,8 +143,10 @@ class KuboApi:
             seconds: how long Kubo may look for blocks that it lacks.
         """
         options = {"name": name, "timeout": f"{seconds:g}s"}
-        timeout = self._seconds + seconds
-        self._call(lambda client: client.pin.add(str(cid), opts=dict(options), timeout=timeout))
+        self._call(
+            lambda client, **timeout: client.pin.add(str(cid), opts=dict(options), **timeout),
+            more_seconds=seconds,
+        )
         if not self.has_pinned(cid):
             raise UnreachableError(
                 f"{self.name} did not pin {cid}", expected="the pin in its list", found="none"
@@ -140,10 +155,11 @@ class KuboApi:
     def has_pinned(self, cid: Cid) -> bool:
         """Whether a DAG is pinned by its root."""
         try:
-            found = self._call(lambda client: client.pin.ls(str(cid), type="recursive"), absent="pin")
+            return self._call(
+                lambda client: str(cid) in client.pin.ls(str(cid), type="recursive")["Keys"], absent="pin"
+            )
         except NotFoundError:
             return False
-        return str(cid) in found["Keys"]
 
     def unpin(self, cid: Cid) -> None:
         """Remove a pin. Raises NotFoundError if there is none."""
@@ -154,7 +170,7 @@ class KuboApi:
         for cid in cids:
             answers = self._call(
                 # The library has no name for this call.
-                lambda client, cid=cid: client._client.request(  # type: ignore[misc]
+                lambda client, cid=cid: client._client.request(
                     "/block/rm", (str(cid),), opts={"force": "true"}, decoder="json"
                 )
             )
@@ -180,7 +196,7 @@ class KuboApi:
         secret = self._secret or ""
         user, colon, password = secret.partition(":")
         headers = {} if not secret or colon else {"Authorization": f"Bearer {secret}"}
-        return ipfshttpclient.Client(
+        client = ipfshttpclient.Client(
             self._address,
             self._base,
             session=True,
@@ -189,20 +205,47 @@ class KuboApi:
             auth=(user, password) if colon else None,
             headers=headers,
         )
+        client._client._session.hooks["response"].append(self._read_body)
+        return client
 
-    def _call(self, function: Callable[["ipfshttpclient.Client"], Any], *, absent: str | None = None) -> Any:
-        """Call, and call again after a pause: every call of ours may be repeated."""
+    def _call(
+        self, function: Callable[..., _T], *, absent: str | None = None, more_seconds: float = 0.0
+    ) -> _T:
+        """Call, and call again after a pause: every call of ours may be repeated.
+
+        Args:
+            function: given the client, and `timeout` if there are more seconds.
+            absent: what NotFoundError says is missing; without it nothing can be.
+            more_seconds: how long Kubo may take beyond the usual.
+        """
+        seconds = self._seconds + more_seconds
+        options = {"timeout": seconds} if more_seconds else {}
         for pause in (*_PAUSES, None):
+            self._limit.end = time.monotonic() + 2 * seconds
             try:
                 with _translated(self.name, absent):
-                    return function(self._client)
+                    return function(self._client, **options)
             except _BusyError as busy:
                 if pause is None:
-                    raise UnreachableError(
-                        f"no answer from {self.name}", found=str(busy)[:300], hint=_HINT
-                    ) from None
+                    found = str(busy)[:300]
+                    raise UnreachableError(f"no answer from {self.name}", found=found, hint=_HINT) from None
                 time.sleep(pause)
         raise AssertionError
+
+    def _read_body(self, response: "requests.Response", *_: object, **__: object) -> None:
+        """Read an answer before the library does, which knows neither a cap nor a deadline."""
+        if response.url.partition("?")[0].endswith("/refs/local"):
+            return  # long, and given line by line
+        pieces, size = [], 0
+        for piece in response.iter_content(_READ_BYTES):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_BLOCK_BYTES:
+                break
+            if time.monotonic() > self._limit.end:
+                response.close()
+                raise UnreachableError(f"{self.name} is slow", found="an answer that comes in drops")
+        response._content = b"".join(pieces)
 
 
 @contextmanager
@@ -220,8 +263,10 @@ def _translated(name: str, absent: str | None = None) -> Iterator[None]:
     except exceptions.TimeoutError as error:
         raise UnreachableError(f"{name} is silent", found=str(error)[:300], hint=_HINT) from None
     # What breaks within a body comes as the errors of the libraries below.
-    except (exceptions.Error, requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+    except (exceptions.Error, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise _BusyError(" ".join(str(error).split())) from None
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _BusyError(f"an answer in no form of Kubo's: {type(error).__name__}") from None
 
 
 def _of_status(name: str, status: int | None, message: str, absent: str | None) -> Exception:
@@ -240,18 +285,6 @@ def _of_status(name: str, status: int | None, message: str, absent: str | None) 
 
 def _says(message: str, texts: Sequence[str]) -> bool:
     return any(text in message for text in texts)
-
-
-def _joined(cid: Cid, pieces: Iterable[bytes], end: float) -> bytes:
-    parts, size = [], 0
-    for piece in pieces:
-        parts.append(piece)
-        size += len(piece)
-        if size > MAX_BLOCK_BYTES:
-            raise FormatError(f"block {cid}", expected=f"at most {MAX_BLOCK_BYTES} bytes", found="more")
-        if time.monotonic() > end:
-            raise UnreachableError(f"block {cid}", found="an answer that comes in drops")
-    return b"".join(parts)
 
 
 def _multiaddr(address: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 Specified in docs/spec/store.md, section 9.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from modelreg.format import canonical
 from modelreg.format.cid import Cid, Codec
@@ -16,7 +16,7 @@ _PIN_SECONDS = 20.0
 _LOCAL_BLOCKS_A_SECOND = 200
 
 
-def push(root: Cid, name: str, source: BlockSource, kubo: KuboStore, *, fresh: bool = False) -> int:
+def push(root: Cid, name: str, source: BlockSource, kubo: KuboStore, sent: Collection[Cid] = ()) -> int:
     """Give Kubo what it lacks of a DAG, and pin it.
 
     Args:
@@ -24,11 +24,10 @@ def push(root: Cid, name: str, source: BlockSource, kubo: KuboStore, *, fresh: b
         name: the pin's.
         source: gives every block.
         kubo: takes them.
-        fresh: nothing of it was pushed before, so that Kubo need not be asked for each block. What it has
-            nevertheless is then only sent in vain.
+        sent: what it has taken before, and need not be asked for.
 
     Returns:
-        The bytes that were sent.
+        The bytes that were sent now.
 
     Raises:
         NotFoundError: the source lacks a block that Kubo lacks too.
@@ -37,9 +36,9 @@ def push(root: Cid, name: str, source: BlockSource, kubo: KuboStore, *, fresh: b
     if kubo.api.has_pinned(root):
         return 0
     plan = _Plan(root, source, kubo)
-    sent = kubo.take(plan.blocks(), source, ask=not fresh)
+    size = kubo.take((cid for cid in plan.blocks() if cid not in sent), source)
     kubo.api.pin(root, name, seconds=_PIN_SECONDS + len(plan) / _LOCAL_BLOCKS_A_SECOND)
-    return sent
+    return size
 
 
 class _Plan:
