@@ -122,7 +122,8 @@ def read_config(path: Path) -> Config:
     """
     tables = _load(path)
     chain, key, blocks, kubo = (Table(path, tables.get(name, {})) for name in _TABLES)
-    rpc = os.environ.get("MODELREG_RPC_URL", "").split() or chain.texts("rpc")
+    single = chain.text("rpc") if isinstance(chain.values.get("rpc"), str) else None
+    rpc = os.environ.get("MODELREG_RPC_URL", "").split() or ([single] if single else chain.texts("rpc"))
     file = None if rpc else chain.file("file")
     if not rpc and not file:
         raise bad_value(path, "chain.file or chain.rpc", "neither")

@@ -35,9 +35,8 @@ class Table:
         return value
 
     def texts(self, key: str) -> list[str]:
-        """A list of texts, or one text alone; empty where there is no such key."""
+        """A list of texts; empty where there is no such key."""
         value = self.values.get(key, [])
-        value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
             raise bad_value(self.path, f"a list of texts for {key}", value)
         return value
