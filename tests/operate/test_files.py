@@ -20,7 +20,9 @@ UNITS = sorted(OPERATE.glob("*.service"))
 
 def commands(text):
     """Every run of modelreg in the code of a text, as words; `podman run … modelreg init` is one, too."""
-    code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^[#$] (.*)$", text, re.MULTILINE)
+    code = re.findall(r"`([^`\n]+)`", text) + re.findall(
+        r"^(?:[#$] )?((?:runuser .*|modelreg ).*)$", text, re.MULTILINE
+    )
     for line in code:
         _, found, rest = line.rpartition("modelreg ")
         if found and re.match(r"--|[a-z]", rest) and not rest.startswith("modelreg"):
@@ -43,8 +45,11 @@ def check(words):
             command, context = found, click.Context(found, parent=context)
 
 
-def test_the_guide_names_commands_and_options_that_exist():
-    found = [words for words in commands((OPERATE / "README.md").read_text()) if words]
+@pytest.mark.parametrize(
+    "guide", [OPERATE / "README.md", ROOT / "README.md"], ids=lambda path: path.parent.name
+)
+def test_guides_name_commands_and_options_that_exist(guide):
+    found = [words for words in commands(guide.read_text()) if words]
     assert len(found) > 12
     for words in found:
         check(words)
