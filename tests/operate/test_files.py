@@ -36,9 +36,12 @@ def check(words):
     while rest:
         word = rest.pop(0)
         if word.startswith("-"):
-            params = command.get_params(context)
-            known = {name for param in params for name in (*param.opts, *param.secondary_opts)}
-            assert word.partition("=")[0] in known | {"--help", "--home", "--json", "-q"}, words
+            # The options of all commands may stand after each.
+            known = [*command.get_params(context), *cli.get_params(click.Context(cli))]
+            named = [param for param in known if word in (*param.opts, *param.secondary_opts)]
+            assert named, words
+            if not getattr(named[0], "is_flag", False):
+                rest = rest[1:]
         elif isinstance(command, click.Group) and not word.startswith("/"):
             found = command.get_command(context, word)
             assert found is not None, words
