@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "sync": ("sync", "Fetch a release, or what is missing of it, and verify it."),
     "calibrate": ("calibrate", "Choose where a model is cut, and measure how far honest machines lie apart."),
     "serve": ("serve", "Answer inference requests with verified releases."),
+    "status": ("status", "Say which nodes serve a model, and how far they are behind."),
     "node": ("node", "Be a node with a bond, and see who is one."),
     "policy": ("policy", "Say who may judge a model's receipts."),
     "anchor": ("anchor", "Post the roots of this home's receipts."),

@@ -177,6 +177,17 @@ class NodeClient:
         with self._get(f"/proofs/0x{digest.hex()}", {}, INCLUSION_BYTES_MAX) as file:
             return Inclusion.from_json(file.read())
 
+    def document(self, path: str, most: int) -> bytes:
+        """What the node answers at a path, of at most `most` bytes.
+
+        Raises:
+            NotFoundError: there is nothing.
+            UnreachableError: no answer.
+            FormatError: it is longer.
+        """
+        with self._get(path, {}, most) as file:
+            return file.read()
+
     @contextmanager
     def _get(
         self, path: str, headers: Mapping[str, str], most: int, seconds: float | None = None
