@@ -1,6 +1,8 @@
 """Many sources at once: docs/spec/store.md, section 10."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -232,3 +234,22 @@ def test_a_source_may_be_used_again_after_a_pause(monkeypatch):
     time.sleep(0.4)
     assert source.get(MANY[1][0]) == MANY[1][1]
     assert [thread.name for thread in threading.enumerate()].count("modelreg-blocks") == 1
+
+
+def test_a_defect_of_a_source_leaves_nobody_waiting():
+    broken = Remote("broken", MANY, fault=lambda _: RuntimeError("a defect"))
+    with pytest.raises(UnreachableError, match="RuntimeError: a defect"):
+        Swarm([broken]).get(CID)
+
+
+def test_what_hangs_in_a_thread_does_not_hold_up_the_end_of_the_process():
+    script = (
+        "import time; from modelreg.store.remote import Threaded; from modelreg.store.swarm import Swarm;"
+        "from tests.store.blocks import leaf; from tests.store.memory import MemoryStore;"
+        "class_ = type('Hanging', (), {'name': 'hanging', 'get': lambda self, cid: time.sleep(60)});"
+        "cid, block = leaf(b'x'); memory = MemoryStore(); memory.put_many([(cid, block)]);"
+        "assert Swarm([Threaded(class_()), Threaded(memory)]).get(cid) == block"
+    )
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=50)
+    assert time.monotonic() - began < 30

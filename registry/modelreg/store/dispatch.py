@@ -174,6 +174,9 @@ class Dispatcher:
             self._failed(peer, want, UnreachableError(f"{peer.source.name} is too slow", found=text), began)
         except ModelregError as error:
             self._failed(peer, want, error, began)
+        except Exception as error:  # noqa: BLE001  a defect of one source must not leave anybody waiting
+            text = f"{type(error).__name__}: {error}"[:300]
+            self._failed(peer, want, UnreachableError(f"{peer.source.name} failed", found=text), began)
         else:
             peer.succeeded(time.monotonic() - began)
             _finish(want, block)

@@ -1,6 +1,7 @@
 """Sources that answer after a while, so that many blocks are asked of each at once."""
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 from modelreg.errors import UnreachableError
@@ -33,7 +34,10 @@ class AsyncSource(Protocol):
 
 
 class Threaded:
-    """A source that takes a thread for each block while it waits for it."""
+    """A source that takes a thread for each block while it waits for it.
+
+    The threads do not keep the process alive: what is no longer wanted at its end is not waited for.
+    """
 
     def __init__(self, source: BlockSource) -> None:
         self.name = source.name
@@ -41,4 +45,25 @@ class Threaded:
 
     async def fetch(self, cid: Cid, session: "aiohttp.ClientSession") -> bytes:  # noqa: ARG002
         """See AsyncSource."""
-        return await asyncio.to_thread(self._get, cid)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
+
+        def run() -> None:
+            try:
+                block = self._get(cid)
+            except BaseException as error:  # noqa: BLE001  whoever waits raises it
+                loop.call_soon_threadsafe(_settle, answer, None, error)
+            else:
+                loop.call_soon_threadsafe(_settle, answer, block, None)
+
+        threading.Thread(target=run, daemon=True).start()
+        return await answer
+
+
+def _settle(answer: "asyncio.Future[bytes]", block: bytes | None, error: BaseException | None) -> None:
+    if answer.done():  # nobody waits any more
+        return
+    if block is None:
+        answer.set_exception(error or AssertionError())
+    else:
+        answer.set_result(block)
