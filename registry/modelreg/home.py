@@ -11,6 +11,7 @@ from modelreg.config import Config, read_config
 from modelreg.errors import InputError, ModelregError, UnreachableError
 from modelreg.format.cid import Cid
 from modelreg.format.selection import select_rows
+from modelreg.ledger.quorum import QuorumRpc
 from modelreg.ledger.reader import Reader
 from modelreg.ledger.rpc import EmbeddedRpc, Rpc
 from modelreg.store.base import BlockSource, BlockStore
@@ -103,7 +104,12 @@ class Home:
         """The endpoint of the ledger's chain."""
         chain = self.config.chain
         if chain.rpc:
-            yield open_rpc(chain.rpc)
+            rpc = open_rpc(chain.rpc)
+            try:
+                yield rpc
+            finally:
+                if isinstance(rpc, QuorumRpc):
+                    rpc.close()
         elif chain.file is not None:
             from modelreg.chain import open_chain
 
@@ -178,8 +184,11 @@ class Home:
         """As `keep`, for Kubo alone; nothing where this home uses none."""
         if self.kubo is None:
             return 0
-        # Noted before, so that gc knows of every pin of ours.
-        self.kubo_pins.add(str(root), root)
+        if str(root) not in self.kubo_pins.list():
+            if self.kubo.api.has_pinned(root):
+                return 0  # by somebody else, whose pin it stays
+            # Noted before, so that gc knows of every pin of ours.
+            self.kubo_pins.add(str(root), root)
         return push(root, f"modelreg/{label}", self.blocks, self.kubo, sent)
 
     @cached_property
@@ -201,9 +210,9 @@ class Home:
 def open_rpc(urls: Sequence[str]) -> Rpc:
     """One endpoint, or several that must agree. Raises InputError for what is no URL."""
     from modelreg.ledger.http_rpc import HttpRpc
-    from modelreg.ledger.quorum import QuorumRpc
 
-    endpoints = [HttpRpc(url) for url in urls]
+    # One that is named twice has one voice.
+    endpoints = [HttpRpc(url) for url in dict.fromkeys(urls)]
     return endpoints[0] if len(endpoints) == 1 else QuorumRpc(endpoints)
 
 

@@ -2,7 +2,7 @@
 
 import random
 
-from modelreg.errors import InputError, NotFoundError
+from modelreg.errors import InputError, ModelregError
 from modelreg.ledger.receipt_log_records import Status
 from modelreg.ledger.receipt_log_view import ReceiptLogView
 from modelreg.ledger.view import View
@@ -24,7 +24,7 @@ def node_urls(view: View, mine: bytes | None) -> tuple[str, ...]:
     """
     try:
         nodes = ReceiptLogView.beside(view).sample_nodes(_MOST, random.Random())
-    except NotFoundError:  # the chain has no receipt log
+    except ModelregError:  # no receipt log, or none that can be read: there are other sources
         return ()
     urls = {node.endpoint for node in nodes if node.status is Status.ACTIVE and node.address != mine}
     return tuple(sorted(filter(_is_usable, urls)))
@@ -34,7 +34,7 @@ def _is_usable(url: str) -> bool:
     if not url.isascii() or not url.isprintable():
         return False
     try:
-        Gateway(url)
-    except (InputError, ValueError):
+        # A path would let a stranger choose what is asked of a machine beside this one.
+        return not Gateway(url).path
+    except InputError:
         return False
-    return True

@@ -67,7 +67,11 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
         dry_run=dry_run,
         remark=session.output.remark,
     )
-    unpinned = _unpin_at_kubo(home, home.kubo, dry_run=dry_run) if home.kubo else 0
+    unpinned = 0
+    if home.kubo:
+        # What is published meanwhile is pinned there first and here last.
+        with home.store_lock.exclusive(session.output.remark):
+            unpinned = _unpin_at_kubo(home, home.kubo, dry_run=dry_run)
     document = {
         "dry_run": dry_run,
         "kept": report.kept,

@@ -77,5 +77,7 @@ def install_release(
                 remark=remark,
             )
     if rows is None:
+        # The copy holds now what Kubo may lack.
+        home.local_plaintext.add(manifest, target)
         home.keep_at_kubo(release.manifest_cid, reference)
     return Installation(manifest, rows, copied, source.fetched_bytes)

@@ -72,6 +72,8 @@ def parse_request(path: str, query: Mapping[str, str], headers: Mapping[str, str
     form, parameters = _form(query, headers.get("Accept", ""))
     cached = "only-if-cached" in headers.get("Cache-Control", "").lower()
     cid = None if name == PROBE else _cid(name)
+    if cid is None:
+        return BlockRequest(None, Form.RAW)
     if form is Form.RAW:
         return BlockRequest(cid, form, only_if_cached=cached)
     _check_archive(query.get("car-version") or parameters.get("version", "1"))

@@ -18,6 +18,8 @@ __all__ = ["BlockServer"]
 _AT_ONCE = 64
 _PIECES = 8
 _WRITE_SECONDS = 30.0
+_WRITE_BYTES = 64 << 10
+_BLOCK_SECONDS = 180.0
 _YEAR = 31_536_000
 _CAR_TYPE = f"{Form.CAR.value}; version=1; order=dfs; dups=n"
 
@@ -49,9 +51,14 @@ class BlockServer:
         if request.method not in ("GET", "HEAD"):
             return await _send(request, _refusal(405, "use GET or HEAD", {"Allow": "GET, HEAD"}))
         wanted = parse_request(request.path, request.query, request.headers)
-        if wanted.cid is None:
+        if wanted.cid is None and not _is_known(request, wanted):
             return await _send(request, _block(wanted, b"", None))
-        source = await asyncio.to_thread(self._blocks)
+        if wanted.cid is None:
+            return await _send(request, web.Response(status=304, headers=_headers(wanted)))
+        try:
+            source = await asyncio.to_thread(self._blocks)
+        except ModelregError:
+            raise Unacceptable(503, "the blocks of this home cannot be read now") from None
         first = await asyncio.to_thread(_find, source, wanted.cid)
         if first is None and wanted.only_if_cached:
             raise Unacceptable(412, "this block is not here")
@@ -111,7 +118,7 @@ def _refusal(status: int, text: str, headers: dict[str, str] | None = None) -> w
 
 async def _send(request: web.BaseRequest, response: web.Response) -> web.StreamResponse:
     try:
-        async with asyncio.timeout(_WRITE_SECONDS):
+        async with asyncio.timeout(_BLOCK_SECONDS):
             await response.prepare(request)
             await response.write_eof()
     except (TimeoutError, ConnectionError):
@@ -130,8 +137,9 @@ async def _send_archive(
         async with asyncio.timeout(_WRITE_SECONDS) as clock:
             await response.prepare(request)
             while request.method == "GET" and (some := await asyncio.to_thread(_take, pieces)):
-                clock.reschedule(asyncio.get_running_loop().time() + _WRITE_SECONDS)
-                await response.write(some)
+                for start in range(0, len(some), _WRITE_BYTES):
+                    clock.reschedule(asyncio.get_running_loop().time() + _WRITE_SECONDS)
+                    await response.write(some[start : start + _WRITE_BYTES])
             await response.write_eof()
     except (TimeoutError, ConnectionError, ModelregError):
         _abort(request)

@@ -44,12 +44,16 @@ class HttpRpc:
     def __init__(
         self, url: str, *, timeout: float = 20.0, deadline: float = 90.0, body_max: int = _BODY_MAX
     ) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # a port or a bracket that cannot be
+            parts, port = urlsplit(""), None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(
                 "not an RPC endpoint", expected="http://HOST:PORT or https://…", found=repr(url)[:90]
             )
-        self.name = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        self.name = f"{parts.scheme}://{parts.hostname}" + (f":{port}" if port else "")
         self._url = url
         self._timeout = timeout
         self._deadline = deadline

@@ -33,6 +33,7 @@ _LOG_FIELDS = ("address", "topics", "data", "blockNumber", "logIndex", "transact
 _RECEIPT_FIELDS = ("transactionHash", "blockNumber", "status", "gasUsed", "effectiveGasPrice")
 _WAITING = 2
 _STALE_SECONDS = 120
+_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,15 @@ class _Answer:
     error: ModelregError | None = None
 
 
+_Job = tuple[str, list[Any], "queue.SimpleQueue[_Answer]"]
+
+
 class _Worker:
     """Asks one endpoint, one request after the other, in a thread that ends with the process."""
 
     def __init__(self, rpc: Rpc, number: int) -> None:
         self._rpc, self._number = rpc, number
-        self._jobs: queue.SimpleQueue[tuple[str, list[Any], queue.SimpleQueue[_Answer]]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def ask(self, method: str, params: Sequence[Any], answers: "queue.SimpleQueue[_Answer]") -> None:
@@ -62,9 +66,12 @@ class _Worker:
         else:
             self._jobs.put((method, list(params), answers))
 
+    def close(self) -> None:
+        self._jobs.put(None)
+
     def _run(self) -> None:
-        while True:
-            method, params, answers = self._jobs.get()
+        while (job := self._jobs.get()) is not None:
+            method, params, answers = job
             try:
                 answers.put(_Answer(self._number, self._rpc.request(method, params)))
             except ModelregError as error:
@@ -95,6 +102,11 @@ class QuorumRpc:
         self._agreeing: list[int] = list(range(len(endpoints)))
         self._last_proof: list[Any] | None = None
 
+    def close(self) -> None:
+        """Let the threads end, each after what it is doing."""
+        for worker in self._workers:
+            worker.close()
+
     def request(self, method: str, params: Sequence[Any]) -> Any:
         """See `Rpc.request`.
 
@@ -120,7 +132,13 @@ class QuorumRpc:
     def _height(self, params: Sequence[Any]) -> int:
         """The highest block that more than half of the endpoints have, by a tag of theirs."""
         # All are waited for, a little: the slowest may have the newest head.
-        answers = self._ask("eth_getBlockByNumber", params, lambda _: False, patience=self._needed)
+        answers = self._ask(
+            "eth_getBlockByNumber",
+            params,
+            lambda _: False,
+            patience=self._needed,
+            useful=lambda answer: _header(answer) is not None,
+        )
         heads = [(answer.endpoint, header) for answer in answers if (header := _header(answer)) is not None]
         if len(heads) < self._needed:
             raise self._too_few(answers)
@@ -149,7 +167,9 @@ class QuorumRpc:
         answers = self._ask("eth_getBlockByNumber", params, lambda all_: len(largest(all_)) >= self._needed)
         agreeing = largest(answers)
         if len(agreeing) < self._needed:
-            raise self._disagreement(f"block {int(params[0], 16)}", answers, len(groups(answers)))
+            # Who has no such block yet is behind, and contradicts nobody.
+            kinds = len([kind for kind in groups(answers) if kind is not None])
+            raise self._disagreement(f"block {int(params[0], 16)}", answers, kinds)
         for answer in answers:
             if answer not in agreeing and answer.error is None and answer.value is not None:
                 self._suspect(answer.endpoint, f"has another block {int(params[0], 16)} than the others")
@@ -172,12 +192,13 @@ class QuorumRpc:
 
     def _send(self, params: Sequence[Any]) -> Any:
         """To all: who alone gets it could hold it back."""
-        answers = self._ask("eth_sendRawTransaction", params, lambda _: False)
+        answers = self._ask("eth_sendRawTransaction", params, lambda _: False, patience=1)
         taken = [answer.value for answer in answers if answer.error is None]
         if taken:
             return taken[0]
+        # Who did not answer may have it: that it was refused is for most to say.
         refusals = [answer.error for answer in answers if isinstance(answer.error, RpcRefusedError)]
-        raise refusals[0] if refusals else self._too_few(answers)
+        raise refusals[0] if len(refusals) >= self._needed else self._too_few(answers)
 
     def _receipt(self, params: Sequence[Any]) -> Any:
         """Mined is what more than half have mined, in one block."""
@@ -188,12 +209,18 @@ class QuorumRpc:
 
     def _median(self, method: str, params: Sequence[Any]) -> Any:
         """An answer that a single endpoint can neither raise nor lower at will."""
-        answers = self._ask(method, params, lambda _: False, patience=self._needed)
+        answers = self._ask(
+            method,
+            params,
+            lambda _: False,
+            patience=self._needed,
+            useful=lambda answer: _is_quantity(answer.value),
+        )
         values = sorted(
             quantity(a.value, method) for a in answers if a.error is None and _is_quantity(a.value)
         )
         if len(values) >= self._needed:
-            return hex(values[(len(values) - 1) // 2])
+            return hex(values[len(values) // 2])
         refusals = [answer.error for answer in answers if isinstance(answer.error, RpcRefusedError)]
         raise refusals[0] if len(refusals) >= self._needed else self._too_few(answers)
 
@@ -222,10 +249,12 @@ class QuorumRpc:
         *,
         only: Sequence[int] | None = None,
         patience: int | None = None,
+        useful: Callable[[_Answer], bool] = lambda answer: answer.error is None,
     ) -> list[_Answer]:
         """Ask endpoints until there is enough, all have answered, or the time is over.
 
-        With `patience`, once so many have answered, the others get as long again, and a second at least.
+        With `patience`, once so many gave something useful, the others get as long again, and five seconds at
+        least: an honest one that is slow must not be left out for a liar that is fast.
         """
         asked = range(len(self._endpoints)) if only is None else only
         arriving: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
@@ -241,8 +270,8 @@ class QuorumRpc:
                 break
             if enough(answers):
                 break
-            if patience and sum(answer.error is None for answer in answers) == patience:
-                end = min(end, time.monotonic() + max(1.0, time.monotonic() - began))
+            if patience and sum(map(useful, answers)) == patience:
+                end = min(end, time.monotonic() + max(_PATIENCE_SECONDS, time.monotonic() - began))
         return answers or [_Answer(asked[0], error=UnreachableError(f"no answer from {self.name} in time"))]
 
     def _suspect(self, endpoint: int, what: str) -> None:

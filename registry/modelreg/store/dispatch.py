@@ -27,6 +27,7 @@ _AT_ONCE = 3
 _TRIES = 5
 _FAILURES = 6
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+_LONGEST_WISH = 30.0
 _TICK_SECONDS = 0.05
 _IDLE_SECONDS = 5.0
 _CONNECT_SECONDS, _SILENT_SECONDS, _BLOCK_SECONDS = 5.0, 15.0, 120.0
@@ -160,7 +161,9 @@ class Dispatcher:
             want.since = now
         self._flying[want] = None
         peer.running += 1
-        want.running[peer] = asyncio.create_task(self._fetch(peer, want))
+        want.running[peer] = task = asyncio.create_task(self._fetch(peer, want))
+        # Not at the end of `_fetch`: what is cancelled before it begins never gets there.
+        task.add_done_callback(lambda _: self._end(peer, want))
 
     async def _fetch(self, peer: _Peer, want: Want) -> None:
         began = time.monotonic()
@@ -180,8 +183,6 @@ class Dispatcher:
         else:
             peer.succeeded(time.monotonic() - began)
             _finish(want, block)
-        finally:
-            self._end(peer, want)
 
     def _end(self, peer: _Peer, want: Want) -> None:
         peer.running -= 1
@@ -205,7 +206,7 @@ class Dispatcher:
         if isinstance(error, VerificationError):
             peer.banned = True
         else:
-            least = error.seconds if isinstance(error, BusyError) else 0.0
+            least = min(error.seconds, _LONGEST_WISH) if isinstance(error, BusyError) else 0.0
             peer.failed(began, time.monotonic(), least)
         if peer.is_lost or not _may_try(want, peer):
             self._note(BadAnswer(peer.source.name, want.cid, error))
@@ -226,7 +227,10 @@ class Dispatcher:
                 total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENT_SECONDS
             )
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), timeout=timeout, auto_decompress=False
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=timeout,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
 

@@ -19,12 +19,16 @@ __all__ = ["Gateway"]
 _RAW = "application/vnd.ipld.raw"
 _PIECE_BYTES = 64 << 10
 _ABSENT = frozenset({404, 410, 451})
-_BUSY = frozenset({408, 429, 500, 502, 503, 504})
+_BUSY = frozenset({408, 429})
+_SERVER_ERRORS = 500
 _REFUSED = frozenset({401, 403})
 
 
 class Gateway:
     """One gateway. A redirection is no answer: nobody knows where it leads.
+
+    Attributes:
+        path: what stands between the host and `/ipfs/…`, mostly nothing.
 
     Args:
         url: what stands before `/ipfs/…`.
@@ -34,13 +38,19 @@ class Gateway:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # a port or a bracket that cannot be
+            parts, port = urlsplit(""), None
+        usable = parts.scheme in ("http", "https") and parts.hostname and port != 0
+        if not usable or not parts.hostname or any(sign in url for sign in "?#@\\"):
             expected = "http://HOST:PORT or https://…"
             raise InputError("not a gateway", expected=expected, found=repr(url)[:90])
+        self.path = parts.path.strip("/")
         self._url = url.rstrip("/")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self.name = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+        self.name = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 
     async def fetch(self, cid: Cid, session: "aiohttp.ClientSession") -> bytes:
         """See AsyncSource."""
@@ -66,7 +76,7 @@ class Gateway:
             raise NotFoundError(f"block {cid} at {self.name}")
         if status in _REFUSED:
             raise NotPermittedError(f"{self.name} refuses us", found=f"HTTP {status}")
-        if status in _BUSY:
+        if status in _BUSY or status >= _SERVER_ERRORS:
             after = response.headers.get("Retry-After", "")
             seconds = float(after) if after.isdecimal() and len(after) < 5 else 0.0
             raise BusyError(f"{self.name} is busy", found=f"HTTP {status}", seconds=seconds)

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_address
@@ -180,12 +180,13 @@ class KuboApi:
 
     def cids(self) -> Iterator[Cid]:
         """All blocks of Kubo's repository that could be ours; as it knows no codecs, each is `raw`."""
-        with _translated(self.name), self._client.unstable.refs.local(stream=True) as answers:
-            for answer in answers:
-                try:
-                    yield Cid.parse(str(answer["Ref"]))
-                except FormatError:
-                    continue
+        try:
+            with _translated(self.name), self._client.unstable.refs.local(stream=True) as answers:
+                for answer in answers:
+                    with suppress(FormatError):
+                        yield Cid.parse(str(answer["Ref"]))
+        except _BusyError as busy:
+            raise UnreachableError(f"no answer from {self.name}", found=str(busy)[:300], hint=_HINT) from None
 
     @cached_property
     def _client(self) -> "ipfshttpclient.Client":
@@ -221,7 +222,7 @@ class KuboApi:
         seconds = self._seconds + more_seconds
         options = {"timeout": seconds} if more_seconds else {}
         for pause in (*_PAUSES, None):
-            self._limit.end = time.monotonic() + 2 * seconds
+            self._limit.seconds = 2 * seconds
             try:
                 with _translated(self.name, absent):
                     return function(self._client, **options)
@@ -237,12 +238,13 @@ class KuboApi:
         if response.url.partition("?")[0].endswith("/refs/local"):
             return  # long, and given line by line
         pieces, size = [], 0
+        end = time.monotonic() + self._limit.seconds
         for piece in response.iter_content(_READ_BYTES):
             pieces.append(piece)
             size += len(piece)
             if size > MAX_BLOCK_BYTES:
                 break
-            if time.monotonic() > self._limit.end:
+            if time.monotonic() > end:
                 response.close()
                 raise UnreachableError(f"{self.name} is slow", found="an answer that comes in drops")
         response._content = b"".join(pieces)

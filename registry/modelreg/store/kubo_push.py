@@ -61,21 +61,25 @@ class _Plan:
                 if leaf not in seen:
                     seen.add(leaf)
                     yield leaf
-        yield from reversed([node for node in self._leaves if node not in self._held])
+        yield from (node for node in self._leaves if node not in self._held)
 
     def _visit(self, root: Cid) -> None:
-        """Look at the nodes below a root, from above and without recursion: they may be deep."""
-        rest = [(root, False)]
+        """Note the nodes below a root, each after those below it, without recursion: they may be deep."""
+        found: dict[Cid, list[Cid]] = {}
+        rest = [(root, False, False)]
         while rest:
-            cid, held = rest.pop()
-            held = held or (cid != root and self._kubo.api.has_pinned(cid))
-            if cid in (self._held if held else self._leaves):
+            cid, held, done = rest.pop()
+            if done:
+                self._leaves[cid] = found[cid]
                 continue
-            leaves, nodes = self._links(cid)
-            self._leaves[cid] = leaves
+            held = held or (cid != root and self._kubo.api.has_pinned(cid))
+            if cid in (self._held if held else found):
+                continue
+            found[cid], nodes = self._links(cid)
             if held:
-                self._held.update([cid, *leaves])
-            rest += [(node, held) for node in nodes]
+                self._held.update([cid, *found[cid]])
+            rest.append((cid, held, True))
+            rest += [(node, held, False) for node in nodes]
 
     def _links(self, cid: Cid) -> tuple[list[Cid], list[Cid]]:
         if cid.codec is not Codec.DAG_CBOR:

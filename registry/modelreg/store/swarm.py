@@ -9,10 +9,10 @@ What is asked for belongs to the threads that ask, under a lock; all else belong
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 
-from modelreg.errors import ModelregError
+from modelreg.errors import ModelregError, UnreachableError
 from modelreg.format.cid import Cid
 from modelreg.store.base import BadAnswer
 from modelreg.store.dispatch import Dispatcher, Want
@@ -78,6 +78,9 @@ class Swarm:
         feeder.start()
         try:
             yield
+        except BaseException:
+            self._release("interrupted")
+            raise
         finally:
             stopping.set()
             with self._changed:
@@ -86,6 +89,13 @@ class Swarm:
                 self._pass_over(self._count + 1)
                 self._changed.notify_all()
             feeder.join()
+
+    def _release(self, reason: str) -> None:
+        """Let go of whoever waits: nothing comes of it any more."""
+        with self._changed:
+            for want in self._wants.values():
+                with suppress(InvalidStateError):
+                    want.future.set_exception(UnreachableError(f"block {want.cid}", found=reason))
 
     def _feed(self, cids: Iterable[Cid], stopping: threading.Event) -> None:
         try:
