@@ -274,3 +274,54 @@ def test_a_liar_among_three_at_random(world):
 @pytest.mark.timeout(1800)
 def test_a_liar_among_three_in_a_thousand_runs(world):
     assert runs(world, 1000, seed=20261128) == 0
+
+
+def test_a_lone_refusal_does_not_lose_a_transaction_that_others_may_have(world, release):
+    def refuse(*_):
+        raise RpcRefusedError("http://0", "eth_sendRawTransaction", -32000, "insufficient funds")
+
+    class Deaf(Named):
+        def request(self, method, params):
+            return silent() if method == "eth_sendRawTransaction" else super().request(method, params)
+
+    class Refusing(Named):
+        def request(self, method, params):
+            return refuse() if method == "eth_sendRawTransaction" else super().request(method, params)
+
+    rpc = QuorumRpc(
+        [Refusing("http://a", world.rpc), Deaf("http://b", world.rpc), Deaf("http://c", world.rpc)]
+    )
+    with pytest.raises(UnreachableError, match="too few") as caught:
+        rpc.request("eth_sendRawTransaction", ["0x00"])
+    assert not isinstance(caught.value, RpcRefusedError)
+
+
+def test_a_fast_liar_does_not_use_up_the_patience_for_a_slow_honest_one(world, release):
+    def late(_rpc, _params, answer):
+        time.sleep(1.5)
+        return answer
+
+    lies = {"eth_getBlockByNumber": lambda *_: None}, {}, {"eth_getBlockByNumber": late}
+    assert head(world, *lies) == release
+    lies = {"eth_blockNumber": lambda *_: "0x0"}, {}, {"eth_blockNumber": late}
+    honest = world.rpc.request("eth_blockNumber", [])
+    assert quorum(world, *lies).request("eth_blockNumber", []) == honest != "0x0"
+
+
+def test_an_endpoint_that_is_behind_is_no_liar(world, release):
+    behind = {"eth_getBlockByNumber": lambda _rpc, params, answer: None if params[0] == "0x1" else answer}
+    down = {"eth_getBlockByNumber": silent}
+    with pytest.raises(UnreachableError, match="too few"):
+        quorum(world, behind, down, {}).request("eth_getBlockByNumber", ["0x1", False])
+
+
+def test_the_threads_end_with_the_endpoints(world, release):
+    before = threading.active_count()
+    for _ in range(5):
+        rpc = quorum(world, {}, {}, {})
+        rpc.request("eth_chainId", [])
+        rpc.close()
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before

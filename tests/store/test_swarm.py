@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -253,3 +253,42 @@ def test_what_hangs_in_a_thread_does_not_hold_up_the_end_of_the_process():
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", script], check=True, timeout=50)
     assert time.monotonic() - began < 30
+
+
+def test_a_wish_to_be_left_alone_for_hours_is_cut_short(monkeypatch):
+    """Else one answer of a stranger holds up a block that nobody else has."""
+    monkeypatch.setattr(dispatch, "_LONGEST_WISH", 0.2)
+    busy = BusyError("busy", found="HTTP 503", seconds=9999)
+    source = Swarm([Remote("busy", [(CID, BLOCK)], fault=lambda number: busy if number == 1 else None)])
+    began = time.monotonic()
+    assert source.get(CID) == BLOCK
+    assert time.monotonic() - began < 5
+
+
+def test_an_interrupt_ends_the_waiting():
+    source = Swarm([Stalling("stalling", [])])
+    with ThreadPoolExecutor(2) as pool:
+        with pytest.raises(KeyboardInterrupt), source.ahead(cid for cid, _ in MANY):
+            waiting = pool.submit(source.get, CID)
+            time.sleep(0.2)
+            raise KeyboardInterrupt
+        with pytest.raises(UnreachableError, match="interrupted"):
+            waiting.result(5)
+
+
+def test_a_request_that_is_cancelled_before_it_begins_frees_its_slot():
+    """As when two sources take a block over from each other at the same moment."""
+    dispatcher = dispatch.Dispatcher([Stalling("stalling", [])], print)
+    [peer] = dispatcher._peers
+    want = dispatch.Want(CID, 1, Future())
+
+    async def start_and_cancel():
+        dispatcher._start(peer, want, 0.0)
+        assert peer.running == 1
+        want.future.cancel()
+        want.running[peer].cancel()
+        await asyncio.sleep(0.05)
+        return peer.running, want.running, dispatcher._flying
+
+    done = asyncio.run_coroutine_threadsafe(start_and_cancel(), dispatch._loop()).result(5)
+    assert done == (0, {}, {})
