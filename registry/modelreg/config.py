@@ -273,7 +273,9 @@ def parse_stores(text: str) -> tuple[str, ...]:
     """Read `local`, `kubo`, or both with a comma, the first to read from. Raises InputError."""
     stores = tuple(part.strip() for part in text.split(","))
     if not set(stores) <= set(_STORES) or len(set(stores)) < len(stores):
-        raise InputError("no stores", expected="local, kubo, or both with a comma between", found=repr(text))
+        raise InputError(
+            "no such choice of stores", expected="local, kubo, or both with a comma between", found=repr(text)
+        )
     return stores
 
 

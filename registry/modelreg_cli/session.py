@@ -2,9 +2,8 @@
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -114,7 +113,7 @@ class Session:
         """Ask for the password now, and decrypt the home's key meanwhile; that takes half a second.
 
         Returns:
-            What waits for the key, and raises InputError for a wrong password.
+            What waits for the key, and raises NotPermittedError for a wrong password.
         """
         from modelreg.keys import KeyStore
 
@@ -122,10 +121,9 @@ class Session:
             home, password = self.home, self.password(password_file)
             store = KeyStore(home.keystore)
             store.find(home.key)
-            future: Future[LocalAccount] = Future()
-            self._unlocking = future
-            work = threading.Thread(target=_fulfil, args=[future, store.load, home.key, password])
-            work.start()
+            worker = ThreadPoolExecutor(1)
+            self._unlocking = worker.submit(store.load, home.key, password)
+            worker.shutdown(wait=False)
         return self._unlocking.result
 
     @contextmanager
@@ -154,13 +152,6 @@ class Session:
     def confirm(self, question: str) -> bool:
         """Ask on the terminal; without one the answer is no."""
         return sys.stdin.isatty() and click.confirm(question, err=True)
-
-
-def _fulfil(future: "Future[LocalAccount]", make: "Callable[..., LocalAccount]", *arguments: object) -> None:
-    try:
-        future.set_result(make(*arguments))
-    except BaseException as error:  # noqa: BLE001  whoever waits raises it
-        future.set_exception(error)
 
 
 pass_session = click.make_pass_decorator(Session)

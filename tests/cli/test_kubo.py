@@ -8,7 +8,7 @@ import pytest
 from modelreg.config import read_config
 from modelreg.home import Home
 from modelreg.store.pins import Pins
-from tests.cli.command import done, refused, tree
+from tests.cli.command import done, modelreg, refused, tree
 from tests.cli.conftest import MODEL
 from tests.cli.models import fine_tuned, weights, write_huggingface
 from tests.kubo import kubo_node
@@ -105,8 +105,6 @@ def test_a_synced_release_is_pinned_at_the_nodes_daemon(publisher, models, kubo,
 
 
 def refused_findings(home):
-    from tests.cli.command import modelreg
-
     outcome = modelreg(home, "doctor")
     assert outcome.code == 1
     return outcome.document

@@ -6,7 +6,7 @@ from itertools import islice
 
 from aiohttp import web
 
-from modelreg.errors import ModelregError, NotFoundError
+from modelreg.errors import ModelregError
 from modelreg.format.car import write_car
 from modelreg.format.cid import Cid
 from modelreg.gateway.request import PROBE, BlockRequest, Form, Unacceptable, parse_range, parse_request
@@ -51,34 +51,30 @@ class BlockServer:
         if request.method not in ("GET", "HEAD"):
             return await _send(request, _refusal(405, "use GET or HEAD", {"Allow": "GET, HEAD"}))
         wanted = parse_request(request.path, request.query, request.headers)
-        if wanted.cid is None and not _is_known(request, wanted):
-            return await _send(request, _block(wanted, b"", None))
-        if wanted.cid is None:
-            return await _send(request, web.Response(status=304, headers=_headers(wanted)))
-        try:
-            source = await asyncio.to_thread(self._blocks)
-        except ModelregError:
-            raise Unacceptable(503, "the blocks of this home cannot be read now") from None
-        first = await asyncio.to_thread(_find, source, wanted.cid)
-        if first is None and wanted.only_if_cached:
-            raise Unacceptable(412, "this block is not here")
+        first = b"" if wanted.cid is None else await asyncio.to_thread(self._find, wanted.cid)
         if first is None:
-            raise Unacceptable(404, "this block is not here")
+            raise Unacceptable(412 if wanted.only_if_cached else 404, "this block is not here")
         if _is_known(request, wanted):
             return await _send(request, web.Response(status=304, headers=_headers(wanted)))
-        if wanted.form is Form.RAW:
+        if wanted.cid is None or wanted.form is Form.RAW:
             return await _send(request, _block(wanted, first, request.headers.get("Range")))
-        return await _send_archive(request, wanted, source)
+        source = await asyncio.to_thread(self._source)
+        pieces = write_car([wanted.cid], walk(wanted.cid, wanted.scope, source))
+        return await _send_archive(request, wanted, pieces)
 
+    def _source(self) -> BlockSource:
+        try:
+            return self._blocks()
+        except ModelregError:
+            raise Unacceptable(503, "the blocks of this home cannot be read now") from None
 
-def _find(source: BlockSource, cid: Cid) -> bytes | None:
-    """A block; one that is damaged here is not here."""
-    try:
-        return source.get(cid)
-    except NotFoundError:
-        return None
-    except ModelregError as error:
-        raise Unacceptable(404, "this block is not here") from error
+    def _find(self, cid: Cid) -> bytes | None:
+        """A block; one that is damaged here is not here."""
+        source = self._source()
+        try:
+            return source.get(cid)
+        except ModelregError:
+            return None
 
 
 def _is_known(request: web.BaseRequest, wanted: BlockRequest) -> bool:
@@ -127,12 +123,11 @@ async def _send(request: web.BaseRequest, response: web.Response) -> web.StreamR
 
 
 async def _send_archive(
-    request: web.BaseRequest, wanted: BlockRequest, source: BlockSource
+    request: web.BaseRequest, wanted: BlockRequest, pieces: Iterator[bytes]
 ) -> web.StreamResponse:
     """Write the archive as it is read; where a block turns out to be missing, the connection breaks."""
     response = web.StreamResponse(headers=_headers(wanted) | {"Content-Type": _CAR_TYPE})
     response.enable_chunked_encoding()
-    pieces = _pieces(wanted, source)
     try:
         async with asyncio.timeout(_WRITE_SECONDS) as clock:
             await response.prepare(request)
@@ -144,11 +139,6 @@ async def _send_archive(
     except (TimeoutError, ConnectionError, ModelregError):
         _abort(request)
     return response
-
-
-def _pieces(wanted: BlockRequest, source: BlockSource) -> Iterator[bytes]:
-    cid = wanted.cid
-    return write_car([cid], walk(cid, wanted.scope, source)) if cid else iter(())
 
 
 def _take(pieces: Iterator[bytes]) -> bytes:

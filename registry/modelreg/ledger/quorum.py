@@ -49,7 +49,7 @@ _Job = tuple[str, list[Any], "queue.SimpleQueue[_Answer]"]
 
 
 class _Worker:
-    """Asks one endpoint, one request after the other, in a thread that ends with the process."""
+    """Asks one endpoint, one request after the other, in a thread that ends when it is closed."""
 
     def __init__(self, rpc: Rpc, number: int) -> None:
         self._rpc, self._number = rpc, number
@@ -216,9 +216,7 @@ class QuorumRpc:
             patience=self._needed,
             useful=lambda answer: _is_quantity(answer.value),
         )
-        values = sorted(
-            quantity(a.value, method) for a in answers if a.error is None and _is_quantity(a.value)
-        )
+        values = sorted(quantity(answer.value, method) for answer in answers if _is_quantity(answer.value))
         if len(values) >= self._needed:
             return hex(values[len(values) // 2])
         refusals = [answer.error for answer in answers if isinstance(answer.error, RpcRefusedError)]

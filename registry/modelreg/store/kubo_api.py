@@ -42,7 +42,7 @@ _REFUSED = frozenset({401, 403})
 _ABSENT = ("block was not found locally", "ipld: could not find", "blockstore: block not found")
 _UNPINNED = ("is not pinned", "not pinned or pinned indirectly")
 _NOT_IN_TIME = "context deadline exceeded"
-_HINT = "check that the daemon runs, and its address (kubo.api in config.toml, MODELREG_KUBO_API)"
+_HINT = "check that the daemon runs, and its address (--kubo-api, kubo.api in config.toml, MODELREG_KUBO_API)"
 
 
 class _BusyError(Exception):
@@ -88,7 +88,7 @@ class KuboApi:
         self._secret = access.secret
         self._seconds = seconds
         self._limit = threading.local()
-        self.name = f"Kubo at {self._address}"
+        self.name = f"Kubo at {access.address}"
 
     def version(self) -> str:
         """The daemon's version."""

@@ -1,14 +1,17 @@
 """Several sources behind one store. Specified in docs/spec/store.md, section 7."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from modelreg.errors import ModelregError, NotFoundError, VerificationError
 from modelreg.format.block import check_block
 from modelreg.format.cid import Cid
 from modelreg.store.base import BadAnswer, BlockSource, BlockStore, StoreStat
 from modelreg.store.remote import AsyncSource
-from modelreg.store.swarm import Swarm
+
+if TYPE_CHECKING:
+    from modelreg.store.swarm import Swarm
 
 __all__ = ["MultiStore"]
 
@@ -32,7 +35,7 @@ class MultiStore:
     ) -> None:
         self._primary = primary
         self._near = (primary, *near)
-        self._swarm = Swarm(far, lambda answer: self._note([answer])) if far else None
+        self._swarm = _swarm(far, lambda answer: self._note([answer])) if far else None
         self._fallbacks: tuple[BlockSource, ...] = (*near, self._swarm) if self._swarm else tuple(near)
         self.bad_answers: list[BadAnswer] = []
 
@@ -113,6 +116,13 @@ class MultiStore:
     def _note(self, failures: list[BadAnswer]) -> None:
         if len(self.bad_answers) < _MAX_BAD_ANSWERS:
             self.bad_answers.extend(failures)
+
+
+def _swarm(far: Sequence[AsyncSource], note: Callable[[BadAnswer], None]) -> "Swarm":
+    # Most commands have nobody far to ask, and need not pay for asyncio.
+    from modelreg.store.swarm import Swarm
+
+    return Swarm(far, note)
 
 
 def _has(source: BlockSource, cid: Cid) -> bool:

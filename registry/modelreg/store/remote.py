@@ -1,6 +1,5 @@
 """Sources that answer after a while, so that many blocks are asked of each at once."""
 
-import asyncio
 import threading
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +8,8 @@ from modelreg.format.cid import Cid
 from modelreg.store.base import BlockSource
 
 if TYPE_CHECKING:
+    import asyncio
+
     import aiohttp
 
 __all__ = ["AsyncSource", "BusyError", "Threaded"]
@@ -45,6 +46,8 @@ class Threaded:
 
     async def fetch(self, cid: Cid, session: "aiohttp.ClientSession") -> bytes:  # noqa: ARG002
         """See AsyncSource."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
 
