@@ -29,7 +29,7 @@ contract ModelRegistry is IModelRegistry {
     mapping(ModelId => Model) private _models;
     mapping(ModelId => mapping(Label branch => ReleaseId)) private _heads;
     mapping(ModelId => mapping(Label version => ReleaseId)) private _versions;
-    mapping(ModelId => mapping(Label channel => ReleaseId)) private _channels;
+    mapping(ModelId => mapping(Label channel => Channel)) private _channels;
     mapping(ReleaseId => Release) private _releases;
     mapping(ReleaseId => string) private _yankReasons;
     ModelId[] private _modelIds;
@@ -126,19 +126,25 @@ contract ModelRegistry is IModelRegistry {
     }
 
     /// @inheritdoc IModelRegistry
-    function setChannel(ModelId model, Label channel, ReleaseId release, ReleaseId expected) external {
+    function setChannel(ModelId model, Label channel, ReleaseId release, ReleaseId expected, uint64 activation)
+        external
+    {
         _requireRole(CHANNEL, _namespaceOf(model));
         Release storage body = _existing(release);
         if (body.model != model) revert ForeignRelease(release, body.model);
         if (body.yanked) revert AlreadyYanked(release);
-        ReleaseId previous = _channels[model][channel];
+        if (activation != 0 && activation <= block.number) revert ActivationPassed(activation, block.number);
+        Channel memory before = _channels[model][channel];
+        ReleaseId previous = before.next == NO_RELEASE ? before.current : before.next;
         if (previous != expected) revert ChannelMoved(expected, previous);
         if (previous == NO_RELEASE) {
             if (!channel.isChannel()) revert BadLabel(channel);
             _models[model].channels.push(channel);
         }
-        _channels[model][channel] = release;
-        emit ChannelSet(model, channel, release, previous);
+        _channels[model][channel] = activation == 0
+            ? Channel({current: release, next: NO_RELEASE, activation: 0})
+            : Channel({current: _inForce(before), next: release, activation: activation});
+        emit ChannelSet(model, channel, release, previous, activation);
     }
 
     // Views
@@ -191,6 +197,11 @@ contract ModelRegistry is IModelRegistry {
 
     /// @inheritdoc IModelRegistry
     function channelOf(ModelId model, Label channel) external view returns (ReleaseId) {
+        return _inForce(_channels[model][channel]);
+    }
+
+    /// @inheritdoc IModelRegistry
+    function getChannel(ModelId model, Label channel) external view returns (Channel memory) {
         return _channels[model][channel];
     }
 
@@ -275,6 +286,11 @@ contract ModelRegistry is IModelRegistry {
                 )
             )
         );
+    }
+
+    function _inForce(Channel memory channel) private view returns (ReleaseId) {
+        bool moved = channel.activation != 0 && channel.activation <= block.number;
+        return moved ? channel.next : channel.current;
     }
 
     function _existing(ReleaseId release) private view returns (Release storage body) {

@@ -84,6 +84,15 @@ interface IModelRegistry {
         bool yanked;
     }
 
+    /// @param current the release the channel points to before the block `activation`, or zero
+    /// @param next the release it points to from that block on; zero if no move was ever put off, or none since
+    /// @param activation the block's number; zero if `next` is
+    struct Channel {
+        ReleaseId current;
+        ReleaseId next;
+        uint64 activation;
+    }
+
     /// @param pathHash keccak256 of the file's path in UTF-8
     /// @param offset where the chunk begins in the file, in bytes
     /// @param length how long it is, in bytes
@@ -106,7 +115,9 @@ interface IModelRegistry {
         ModelId indexed model, ReleaseId indexed release, ReleaseId indexed parent, Label version, Label branch
     );
     event Yanked(ModelId indexed model, ReleaseId indexed release, address by, string reason);
-    event ChannelSet(ModelId indexed model, Label indexed channel, ReleaseId release, ReleaseId previous);
+    event ChannelSet(
+        ModelId indexed model, Label indexed channel, ReleaseId release, ReleaseId previous, uint64 activation
+    );
 
     /// The text breaks the rules of its kind, or is not padded with zero bytes alone.
     error BadLabel(Label label);
@@ -131,6 +142,8 @@ interface IModelRegistry {
     error HeadMoved(ReleaseId expected, ReleaseId actual);
     /// The channel does not point where the caller believes.
     error ChannelMoved(ReleaseId expected, ReleaseId actual);
+    /// A channel can be moved from a later block on, or at once (zero), but not in the past.
+    error ActivationPassed(uint64 activation, uint256 blockNumber);
     /// The release belongs to another model.
     error ForeignRelease(ReleaseId release, ModelId model);
     /// The release was withdrawn before.
@@ -175,8 +188,11 @@ interface IModelRegistry {
     function yank(ReleaseId release, string calldata reason) external;
 
     /// @notice Point a channel at a release of the model that is not yanked. Needs CHANNEL.
-    /// @param expected where the channel points now; zero if it does not exist
-    function setChannel(ModelId model, Label channel, ReleaseId release, ReleaseId expected) external;
+    /// @dev Replaces a move that was put off and is not in force yet.
+    /// @param expected where the last call pointed it, whether that is in force or not; zero if there was none
+    /// @param activation the block from which on it points there; zero for at once
+    function setChannel(ModelId model, Label channel, ReleaseId release, ReleaseId expected, uint64 activation)
+        external;
 
     /// @notice The owner, zero if unclaimed, and the account the namespace is offered to.
     function getNamespace(Label namespace) external view returns (Namespace memory);
@@ -204,8 +220,11 @@ interface IModelRegistry {
     /// @notice The release with this version, or zero.
     function versionOf(ModelId model, Label version) external view returns (ReleaseId);
 
-    /// @notice The release the channel points to, which may be yanked since, or zero.
+    /// @notice The release the channel points to in this block, which may be yanked since, or zero.
     function channelOf(ModelId model, Label channel) external view returns (ReleaseId);
+
+    /// @notice All that is known of a channel; zeros if it does not exist.
+    function getChannel(ModelId model, Label channel) external view returns (Channel memory);
 
     /// @notice Whether the release's content has this chunk at this position.
     /// @param index the chunk's position among `count`

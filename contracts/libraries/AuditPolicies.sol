@@ -14,7 +14,7 @@ abstract contract AuditPolicies is NodeBonds {
     using Statements for Verdict;
 
     /// The same on every chain.
-    IModelRegistry internal constant REGISTRY = IModelRegistry(0x15Cb7e97e6934Ba47c984bE040FF92260B88B550);
+    IModelRegistry internal constant REGISTRY = IModelRegistry(0x0614547Ded824B403009604Fe8DBa1Ae664da8Fd);
 
     uint8 internal constant FAIL = 2;
     uint8 internal constant WITHHELD = 5;

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -104,12 +104,8 @@ class Home:
         """The endpoint of the ledger's chain."""
         chain = self.config.chain
         if chain.rpc:
-            rpc = open_rpc(chain.rpc)
-            try:
+            with open_rpc(chain.rpc) as rpc:
                 yield rpc
-            finally:
-                if isinstance(rpc, QuorumRpc):
-                    rpc.close()
         elif chain.file is not None:
             from modelreg.chain import open_chain
 
@@ -207,13 +203,15 @@ class Home:
         return self.config.key
 
 
-def open_rpc(urls: Sequence[str]) -> Rpc:
+@contextmanager
+def open_rpc(urls: Sequence[str]) -> Iterator[Rpc]:
     """One endpoint, or several that must agree. Raises InputError for what is no URL."""
     from modelreg.ledger.http_rpc import HttpRpc
 
-    # One that is named twice has one voice.
-    endpoints = [HttpRpc(url) for url in dict.fromkeys(urls)]
-    return endpoints[0] if len(endpoints) == 1 else QuorumRpc(endpoints)
+    with ExitStack() as opened:
+        # One that is named twice has one voice.
+        endpoints = [opened.enter_context(closing(HttpRpc(url))) for url in dict.fromkeys(urls)]
+        yield endpoints[0] if len(endpoints) == 1 else opened.enter_context(closing(QuorumRpc(endpoints)))
 
 
 class HeldBlocks:

@@ -26,12 +26,27 @@ def chain_command() -> None:
     "--port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
 )
 @click.option("--read-only", is_flag=True, help="Take no transactions; only so beyond this machine.")
+@click.option(
+    "--block-time",
+    type=click.FloatRange(1.0),
+    metavar="SECONDS",
+    help="Mine an empty block where none came for so long.  [default: none]",
+)
 @pass_session
-def _serve(session: Session, host: str, port: int, read_only: bool) -> None:  # noqa: FBT001  click's way
+def _serve(
+    session: Session,
+    host: str,
+    port: int,
+    read_only: bool,  # noqa: FBT001  click passes options by name
+    block_time: float | None,
+) -> None:
     """Serve the chain over JSON-RPC, for any Ethereum tool, until interrupted.
 
     What this home holds of releases is served too, below /ipfs/, as an IPFS trustless gateway. So another
     home can join by the URL alone: modelreg init --join URL.
+
+    A block is mined for each transaction. With --block-time the chain grows by itself too, so that the block
+    of a channel's planned move is reached.
     """
     from modelreg.chain import open_chain
     from modelreg.chain.server import serve
@@ -45,6 +60,7 @@ def _serve(session: Session, host: str, port: int, read_only: bool) -> None:  # 
             host=host,
             port=port,
             blocks=BlockServer(HeldBlocks(session.root)).answer,
+            block_seconds=block_time,
             ready=lambda url: session.output.result({"url": url}, url),
         )
 

@@ -257,9 +257,9 @@ def _foreign_chain(urls: tuple[str, ...], contract: str | None) -> ChainSettings
     from modelreg.ledger.reader import Reader
 
     address = parse_address(contract) if contract else load_artifact().address
-    rpc = open_rpc(urls)
-    chain_id = quantity(rpc.request("eth_chainId", []), "chain id")
-    head = Reader(rpc, address, chain_id).at_head().header
+    with open_rpc(urls) as rpc:
+        chain_id = quantity(rpc.request("eth_chainId", []), "chain id")
+        head = Reader(rpc, address, chain_id).at_head().header
     # A chain that makes blocks only on demand has an old head and is not stuck.
     moving = chain_id not in _CHAIN_IDS and time.time() - head.time < _MAX_AGE_SECONDS
     max_age = _MAX_AGE_SECONDS if moving else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from modelreg_cli.session import MODEL, REFERENCE, Session, pass_session
 
 if TYPE_CHECKING:
     from modelreg.ledger.endpoint import Receipt
+    from modelreg.ledger.records import Channel, Move
     from modelreg.ledger.view import View
 
 __all__ = ["channel_command", "yank_command"]
@@ -34,14 +35,16 @@ def yank_command(session: Session, reference: Reference, reason: str, password_f
                 expected="a release in force",
                 found=view.yank_reason(release.release_id),
             )
-        name = view.model_name(release.model)
-        channels = [channel for channel, at in _channels(view, name) if at == release.release_id]
+        model = view.model_name(release.model)
+        channels = [
+            name for name, channel in _channels(view, model) if _leads_to(channel, release.release_id)
+        ]
         with session.writer(password_file) as writer:
             receipt = writer.yank(release.release_id, reason)
     for channel in channels:
         session.output.remark(
-            f"warning: nodes that follow {name}@{channel} still get this release:"
-            f" move it with `modelreg channel set {name} {channel} REF`"
+            f"warning: nodes that follow {model}@{channel} still get this release:"
+            f" move it with `modelreg channel set {model} {channel} REF`"
         )
     document = {
         "release_id": str(release.release_id),
@@ -52,7 +55,11 @@ def yank_command(session: Session, reference: Reference, reason: str, password_f
     session.output.result(document, f"yanked {release.release_id}")
 
 
-def _channels(view: "View", name: ModelName | None) -> Iterator[tuple[str, ReleaseId | None]]:
+def _leads_to(channel: "Channel", release: ReleaseId) -> bool:
+    return release in (channel.release, channel.target)
+
+
+def _channels(view: "View", name: ModelName | None) -> "Iterator[tuple[str, Channel]]":
     """A model's channels and where they point."""
     model = view.model(name) if name else None
     if model is None:
@@ -70,12 +77,27 @@ def channel_command() -> None:
 @click.argument("model", type=MODEL)
 @click.argument("channel")
 @click.argument("reference", type=REFERENCE, metavar="REF")
+@click.option(
+    "--at-block",
+    type=click.IntRange(1, (1 << 64) - 1),
+    metavar="N",
+    help="From this block of the chain on.  [default: at once]",
+)
 @password_file_option
 @pass_session
 def _set(
-    session: Session, model: ModelName, channel: str, reference: Reference, password_file: Path | None
+    session: Session,
+    model: ModelName,
+    channel: str,
+    reference: Reference,
+    at_block: int | None,
+    password_file: Path | None,
 ) -> None:
-    """Point CHANNEL of MODEL at the release REF."""
+    """Point CHANNEL of MODEL at the release REF.
+
+    With --at-block, nodes that follow the channel fetch the release now and all turn to it in that block.
+    Until then the move can be replaced, by one to where the channel is also: that calls it off.
+    """
     check_channel(channel)
     with session.ledger() as view:
         release = view.resolve(reference)
@@ -87,17 +109,19 @@ def _set(
             )
         if release.yanked:
             raise InputError(f"{reference} was yanked", hint="point the channel at a release in force")
-        before = view.channel(model, channel)
+        before, head = view.channel(model, channel), view.header.number
         with session.writer(password_file) as writer:
-            receipt = writer.set_channel(model, channel, release.release_id, before)
+            receipt = writer.set_channel(model, channel, release.release_id, before.target, at_block)
     document = {
         "model": str(model),
         "channel": channel,
         "release_id": str(release.release_id),
-        "before": str(before) if before else None,
+        "before": str(before.target) if before.target else None,
+        "block": at_block,
         **_cost(receipt),
     }
-    session.output.result(document, f"{model}@{channel} is {release.version} now")
+    when = f"from block {at_block} on; the chain is at {head}" if at_block else "now"
+    session.output.result(document, f"{model}@{channel} is {release.version} {when}")
 
 
 @channel_command.command("list")
@@ -110,26 +134,41 @@ def _list(session: Session, model: ModelName) -> None:
     with session.ledger() as view:
         if view.model(model) is None:
             view.resolve(AtBranch(model))
-        documents = [
-            _channel_document(view, channel, release_id)
-            for channel, release_id in _channels(view, model)
-            if release_id
-        ]
-    lines = [
-        f"{row['channel']}  {row['version']}  {row['release_id']}{yanked_mark(row['yanked'])}"
-        for row in documents
-    ]
-    session.output.result(documents, "\n".join(lines) or "no channels")
+        documents = [_channel_document(view, name, channel) for name, channel in _channels(view, model)]
+    session.output.result(documents, "\n".join(map(_channel_line, documents)) or "no channels")
 
 
-def _channel_document(view: "View", channel: str, release_id: ReleaseId) -> dict[str, str | None]:
+def _channel_document(view: "View", name: str, channel: "Channel") -> dict[str, Any]:
+    """`version` and `release_id` are null for a channel that begins later."""
+    now = _release_document(view, channel.release)
+    return {"channel": name, **now, "planned": _planned_document(view, channel.planned)}
+
+
+def _planned_document(view: "View", planned: "Move | None") -> dict[str, Any] | None:
+    return {**_release_document(view, planned.release), "block": planned.block} if planned else None
+
+
+def _release_document(view: "View", release_id: ReleaseId | None) -> dict[str, Any]:
+    if release_id is None:
+        return {"version": None, "release_id": None, "yanked": None}
     release = view.existing(release_id)
     return {
-        "channel": channel,
         "version": str(release.version),
         "release_id": str(release_id),
         "yanked": view.yank_reason(release_id) if release.yanked else None,
     }
+
+
+def _channel_line(row: dict[str, Any]) -> str:
+    line = str(row["channel"])
+    if row["release_id"]:
+        line += f"  {row['version']}  {row['release_id']}{yanked_mark(row['yanked'])}"
+    if (planned := row["planned"]) is not None:
+        line += (
+            f"  from block {planned['block']}: {planned['version']}"
+            f"  {planned['release_id']}{yanked_mark(planned['yanked'])}"
+        )
+    return line
 
 
 def _cost(receipt: "Receipt | None") -> dict[str, object]:

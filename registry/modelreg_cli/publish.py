@@ -108,7 +108,8 @@ def publish_command(
                 session.output.remark(f"claimed the namespace {model.namespace} for 0x{home.key.hex()}")
             published = record(position, encoded, view, writer, home.pins)
             if channel:
-                writer.set_channel(model, channel, published.release.release_id, view.channel(model, channel))
+                target = view.channel(model, channel).target
+                writer.set_channel(model, channel, published.release.release_id, target)
     _report(session, position, encoded, published)
 
 

@@ -153,6 +153,7 @@ def serve_command(
         allow_yanked=allow_yanked,
         remark=session.output.remark,
         plans=table,
+        every=every,
         vouch=vouching(
             session.root, session.ledger, session.home.config.key, session.output.remark, allowed.update
         ),
@@ -174,7 +175,7 @@ def serve_command(
             log=_log,
         )
         watch = ChallengeWatch(session, password_file) if service else None
-        asyncio.run(_serve(session, server, loader, service, watch, settings, every))
+        asyncio.run(_serve(session, server, loader, service, watch, settings))
 
 
 async def _serve(
@@ -184,7 +185,6 @@ async def _serve(
     service: "ReceiptService | None",
     watch: ChallengeWatch | None,
     settings: "ServerSettings",
-    every: float,
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -195,15 +195,15 @@ async def _serve(
     pruned = -_PRUNE_SECONDS
     try:
         while not stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), every)
-            if not stopping.is_set():
+            if await asyncio.to_thread(loader.pace.is_due, session.height):
                 await asyncio.to_thread(loader.refresh, _log)
-            if watch is not None and not stopping.is_set():
-                watch.look(_log)
+                if watch is not None and not stopping.is_set():
+                    watch.look(_log)
             if service is not None and loop.time() >= pruned + _PRUNE_SECONDS:
                 pruned = loop.time()
                 await asyncio.to_thread(prune_receipts, session, service, _log)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), loader.pace.seconds)
     finally:
         await server.stop()
         if watch is not None:

@@ -84,6 +84,11 @@ class Session:
             finally:
                 self._name_suspects(reader.suspects)
 
+    def height(self) -> int:
+        """How high the chain is, by the endpoint's word."""
+        with self.home.reader() as reader:
+            return reader.height()
+
     def _name_suspects(self, suspects: "Mapping[str, str]") -> None:
         for name, what in suspects.items():
             if name not in self._named:

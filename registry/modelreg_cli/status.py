@@ -10,6 +10,7 @@ from modelreg_cli.output import printable
 from modelreg_cli.session import MODEL, Session, pass_session
 
 if TYPE_CHECKING:
+    from modelreg.ledger.view import View
     from modelreg_verifier.audit.node_status import NodeStatus
 
 __all__ = ["status_command"]
@@ -43,8 +44,20 @@ def status_command(
         behind = {str(release.version): count for count, release in enumerate(lineage)}
         nodes = [node for node in ReceiptLogView.beside(view).nodes() if node.status is Status.ACTIVE]
         rows = [_row(found, behind) for found in ask_nodes(nodes, model, seconds=seconds)]
-    document = {"model": str(model), "version": str(wanted.version), "nodes": rows}
-    session.output.result(document, "\n".join([f"{model}@{named} is {wanted.version}", *map(_line, rows)]))
+        planned = _planned(view, model, channel)
+    document = {"model": str(model), "version": str(wanted.version), "planned": planned, "nodes": rows}
+    heading = f"{model}@{named} is {wanted.version}"
+    if planned:
+        heading += f", and {planned['version']} from block {planned['block']} on"
+    session.output.result(document, "\n".join([heading, *map(_line, rows)]))
+
+
+def _planned(view: "View", model: ModelName, channel: str | None) -> dict[str, Any] | None:
+    """The move of a channel to a later block."""
+    planned = view.channel(model, channel).planned if channel else None
+    if planned is None:
+        return None
+    return {"version": str(view.existing(planned.release).version), "block": planned.block}
 
 
 def _row(found: "NodeStatus", behind: dict[str, int]) -> dict[str, Any]:

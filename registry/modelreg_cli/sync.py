@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -14,12 +14,13 @@ from modelreg_cli.session import REFERENCE, Session, located, pass_session
 
 if TYPE_CHECKING:
     from modelreg.format.manifest import Manifest
-    from modelreg.format.names import ModelName
+    from modelreg.format.names import ModelName, ReleaseId
     from modelreg.format.release import Release
     from modelreg.home import Home
     from modelreg.ledger.view import View
     from modelreg.store.installed import Copy
     from modelreg_verifier.estimate import Estimate
+    from modelreg_verifier.pace import Pace
     from modelreg_verifier.sync import Copied
 
 __all__ = ["sync_command"]
@@ -53,26 +54,82 @@ def sync_command(
         raise InputError("nothing to follow", expected="a channel or a branch", found=reference)
     if follow and dry_run:
         raise InputError("--follow and --dry-run", expected="one of them", found="both")
-    last = None
-    warned = False
-    while True:
-        try:
-            with session.ledger() as view:
-                release = view.resolve(reference)
-                if release.release_id != last:
-                    _sync(session, view, release, reference, to, only, dry_run=dry_run)
-                    last, warned = release.release_id, False
-                if release.yanked and not warned:
-                    reason = printable(str(view.yank_reason(release.release_id)))
-                    session.output.remark(f"warning: {release.version} was yanked: {reason}")
-                    warned = True
-        except UnreachableError as error:
-            if last is None or not follow:
-                raise
-            session.output.remark(f"warning: {printable(str(error))}; trying again")
-        if not follow:
-            return
-        time.sleep(every)
+    if follow:
+        _Follower(session, reference, to, only).run(every)
+    with session.ledger() as view:
+        release = view.resolve(reference)
+        _sync(session, view, release, reference, to, only, dry_run=dry_run)
+        if release.yanked:
+            _warn_of_yank(session, view, release)
+
+
+def _warn_of_yank(session: Session, view: "View", release: "Release") -> None:
+    reason = printable(str(view.yank_reason(release.release_id)))
+    session.output.remark(f"warning: {release.version} was yanked: {reason}")
+
+
+class _Follower:
+    """`sync --follow`: what was copied last, and fetched ahead of a planned move."""
+
+    def __init__(
+        self, session: Session, reference: Reference, to: Path | None, only: tuple[str, ...]
+    ) -> None:
+        self._session, self._reference = session, reference
+        self._to, self._only = to, only
+        self._last: ReleaseId | None = None
+        self._ahead: ReleaseId | None = None
+        self._warned: ReleaseId | None = None
+
+    def run(self, every: float) -> NoReturn:
+        from modelreg_verifier.pace import Pace
+
+        pace = Pace(every)
+        while True:
+            if pace.is_due(self._session.height):
+                try:
+                    self._look(pace)
+                except UnreachableError as error:
+                    if self._last is None:
+                        raise
+                    pace.failed()
+                    self._session.output.remark(f"warning: {printable(str(error))}; trying again")
+            time.sleep(pace.seconds)
+
+    def _look(self, pace: "Pace") -> None:
+        with self._session.ledger() as view:
+            release = view.resolve(self._reference)
+            if release.release_id != self._last:
+                _sync(self._session, view, release, self._reference, self._to, self._only, dry_run=False)
+                self._last = release.release_id
+            if release.yanked and release.release_id != self._warned:
+                _warn_of_yank(self._session, view, release)
+                self._warned = release.release_id
+            planned = view.planned(self._reference)
+            pace.looked(view, planned.block if planned else None)
+            if planned is not None and planned.release != self._ahead:
+                self._fetch_ahead(view, view.existing(planned.release))
+                self._ahead = planned.release
+
+    def _fetch_ahead(self, view: "View", release: "Release") -> None:
+        from modelreg_verifier.install import prefetch_release
+
+        home, name, target = _destination(self._session, view, release, self._to)
+        prefetch_release(home, release, target, self._only, remark=self._session.output.remark)
+        self._session.output.remark(f"fetched {name}@{release.version} ahead of its block")
+
+
+def _destination(
+    session: Session, view: "View", release: "Release", to: Path | None
+) -> "tuple[Home, ModelName, Path]":
+    """Where a release goes, and a home that knows its peers now: while we follow, they come and go."""
+    from modelreg.home import Home
+    from modelreg.peers import node_urls
+
+    home = Home(session.root)
+    if home.config.nodes:
+        home.add_peers(node_urls(view, home.config.key))
+    name = _checked_name(session, view, release)
+    return home, name, located(to or home.models / name.namespace / name.name / str(release.version))
 
 
 def _sync(
@@ -85,15 +142,7 @@ def _sync(
     *,
     dry_run: bool,
 ) -> None:
-    from modelreg.home import Home
-    from modelreg.peers import node_urls
-
-    # A home anew each time: while we follow, copies and peers come and go.
-    home = Home(session.root)
-    if home.config.nodes:
-        home.add_peers(node_urls(view, home.config.key))
-    name = _checked_name(session, view, release)
-    target = located(to or home.models / name.namespace / name.name / str(release.version))
+    home, name, target = _destination(session, view, release, to)
     _check_target(home, target)
     if only:
         _check_not_whole(home, target)

@@ -32,6 +32,8 @@ def busy(tmp_path_factory):
         for key in range(4):
             node.send(node.alice, to=vault, data=word(key) + word(key + 1))
             node.send(node.bob, to=context, maxFeePerGas=key, maxPriorityFeePerGas=key)
+        assert not chain.mine_empty(10**9)
+        assert chain.mine_empty(-(10**9))
         node.send(node.alice, to=vault, data=word(2) + word(0))
         node.send(node.alice, to=vault, data=b"\1")
         node.send(node.bob, data=creation(CONTEXT), gas=70_000)
@@ -41,8 +43,8 @@ def busy(tmp_path_factory):
 def test_replay_agrees(busy):
     seen = []
     report = replay(busy, progress=lambda done, total: seen.append((done, total)))
-    assert report.blocks == 13
-    assert seen[-1] == (13, 13)
+    assert report.blocks == 14
+    assert seen[-1] == (14, 14)
     with open_chain(busy) as chain:
         head = chain.request("eth_getBlockByNumber", ["latest", False])
     assert ("0x" + report.head_hash.hex(), "0x" + report.state_root.hex()) == (
@@ -68,10 +70,13 @@ def test_replay_of_a_chain_in_use(busy):
         "UPDATE node SET body = x'00' WHERE rowid = 30",
         "DELETE FROM node WHERE rowid = 30",
         "UPDATE block SET header = (SELECT header FROM block WHERE number = 4) WHERE number = 3",
-        "UPDATE block SET hash = zeroblob(32) WHERE number = 13",
+        "UPDATE block SET hash = zeroblob(32) WHERE number = 14",
         "DELETE FROM block WHERE number = 7",
         "DELETE FROM tx WHERE number = 7",
         "DELETE FROM receipt WHERE number = 7",
+        "INSERT INTO tx SELECT 11, zeroblob(32), sender, raw FROM tx WHERE number = 3",
+        "INSERT INTO receipt SELECT 11, body FROM receipt WHERE number = 3",
+        "UPDATE tx SET number = 11 WHERE number = 10",
         "UPDATE genesis SET alloc = '{}'",
         "UPDATE genesis SET alloc = 'x'",
         "UPDATE genesis SET hash = zeroblob(32)",
@@ -96,10 +101,10 @@ def forged(busy, tmp_path, change):
     copy = tmp_path / "forged"
     shutil.copy(busy, copy)
     with contextlib.closing(sqlite3.connect(copy)) as connection:
-        (raw,) = connection.execute("SELECT header FROM block WHERE number = 13").fetchone()
+        (raw,) = connection.execute("SELECT header FROM block WHERE number = 14").fetchone()
         header = change(Header.decode(raw)).encode()
         connection.execute(
-            "UPDATE block SET header = ?, hash = ? WHERE number = 13", (header, keccak256(header))
+            "UPDATE block SET header = ?, hash = ? WHERE number = 14", (header, keccak256(header))
         )
         connection.commit()
     return copy
@@ -122,5 +127,5 @@ def forged(busy, tmp_path, change):
 def test_replay_finds_a_forged_header(busy, tmp_path, field, value, said):
     from dataclasses import replace
 
-    with pytest.raises(VerificationError, match=f"block 13: {said}"):
+    with pytest.raises(VerificationError, match=f"block 14: {said}"):
         replay(forged(busy, tmp_path, lambda header: replace(header, **{field: value})))

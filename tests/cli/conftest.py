@@ -76,8 +76,8 @@ def serving():
     """Serves chains over HTTP until the test ends; gives the URL and a function that stops it."""
     servers = []
 
-    def serve(home, port=0):
-        server = start(home, "--json", "chain", "serve", "--port", port, stderr=None)
+    def serve(home, port=0, *options):
+        server = start(home, "--json", "chain", "serve", "--port", port, *options, stderr=None)
         servers.append(server)
         return json.loads(server.stdout.readline())["url"], lambda: stop(server)
 

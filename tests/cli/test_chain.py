@@ -3,6 +3,7 @@
 import json
 import signal
 import sqlite3
+import time
 import urllib.request
 
 import pytest
@@ -43,6 +44,22 @@ def test_serves_any_tool(world, serving):
     assert int(call(url, "eth_chainId"), 16) == status["chain_id"]
     assert int(call(url, "eth_blockNumber"), 16) == status["block"]
     assert len(call(url, "eth_getCode", status["contract"], "latest")) > 1000
+
+
+def test_a_chain_that_grows_by_itself(world, serving):
+    before = done(world.publisher, "chain", "status")
+    url, stop = serving(world.publisher, 0, "--block-time", "1")
+    # Its blocks of the last second may lie ahead of the clock.
+    deadline = time.monotonic() + 60
+    while int(call(url, "eth_blockNumber"), 16) < before["block"] + 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    stop()
+    after = done(world.publisher, "chain", "status", "--replay")
+    assert before["block"] + 3 <= after["block"] <= before["block"] + 4
+    assert after["state_root"] == before["state_root"]
+    assert after["replayed"]["blocks"] == after["block"]
+    refused(world.publisher, "chain", "serve", "--block-time", "1", "--read-only", code=2)
+    refused(world.publisher, "chain", "serve", "--block-time", "0.5", code=2)
 
 
 def test_serves_until_it_is_interrupted(world):

@@ -81,6 +81,53 @@ def test_channels(world):
     assert done(world.publisher, "channel", "list", MODEL) == rows
 
 
+def test_a_channel_that_moves_later(world):
+    home = world.publisher
+    first = done(home, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0")["release_id"]
+    block = done(home, "chain", "status")["block"] + 2
+    planned = done(home, "channel", "set", MODEL, "stable", MODEL, "--at-block", block)
+    assert (planned["before"], planned["block"]) == (first, block)
+    [row] = done(home, "channel", "list", MODEL)
+    assert (row["version"], row["planned"]["version"], row["planned"]["block"]) == ("1.0.0", "1.1.0", block)
+    line = modelreg(home, "channel", "list", MODEL, json_mode=False).out
+    assert f"from block {block}: 1.1.0" in line
+    assert done(home, "show", f"{MODEL}@stable")["version"] == "1.0.0"
+    assert done(home, "status", MODEL, "--channel", "stable")["planned"] == {
+        "version": "1.1.0",
+        "block": block,
+    }
+    assert (
+        f"and 1.1.0 from block {block} on"
+        in modelreg(home, "status", MODEL, "--channel", "stable", json_mode=False).out
+    )
+    assert done(home, "yank", MODEL, "--reason", "bad")["channels"] == ["stable"]
+    assert done(home, "chain", "status")["block"] == block
+    [row] = done(home, "channel", "list", MODEL)
+    assert (row["version"], row["yanked"], row["planned"]) == ("1.1.0", "bad", None)
+    assert "has passed" in refused(
+        home, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0", "--at-block", 1, code=5
+    )
+
+
+def test_a_planned_move_is_called_off(world):
+    home = world.publisher
+    done(home, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0")
+    done(home, "channel", "set", MODEL, "stable", MODEL, "--at-block", 10**9)
+    called_off = done(home, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0")
+    assert called_off["tx"] is not None
+    [row] = done(home, "channel", "list", MODEL)
+    assert (row["version"], row["planned"]) == ("1.0.0", None)
+
+
+def test_a_channel_that_begins_later(world):
+    home = world.publisher
+    done(home, "channel", "set", MODEL, "stable", MODEL, "--at-block", 10**9)
+    [row] = done(home, "channel", "list", MODEL)
+    assert (row["version"], row["planned"]["version"]) == (None, "1.1.0")
+    assert "begins in block 1000000000" in refused(home, "show", f"{MODEL}@stable", code=4)
+    assert modelreg(home, "channel", "list", MODEL, json_mode=False).out.startswith("stable  from block")
+
+
 def test_no_channels(world):
     assert done(world.publisher, "channel", "list", MODEL) == []
     refused(world.publisher, "channel", "list", "acme/none", code=4)

@@ -45,6 +45,11 @@ def released(tmp_path, _released):
     return Path(shutil.copytree(_released, tmp_path / "home"))
 
 
+def pay(home):
+    """Let a block go by."""
+    done(home, "key", "send", "0x" + "11" * 20, "1")
+
+
 class Serving:
     """A running `serve`, and the lines of its log."""
 
@@ -211,6 +216,44 @@ def test_channel_is_followed(released, serve):
     assert version == "1.1.0"
     assert np.array_equal(y, -(X @ graphs.WEIGHTS))
     assert found.ask(model_version="1.0.0")[0] == "1.0.0"
+
+
+def test_a_planned_move_is_loaded_before_its_block(released, serve):
+    found = serve(released, f"{MODEL}@stable")
+    block = done(released, "chain", "status")["block"] + 2
+    done(released, "channel", "set", MODEL, "stable", f"{MODEL}@1.1.0", "--at-block", block)
+    ready = found.wait_for("ready")
+    assert (ready["version"], ready["block"]) == ("1.1.0", block)
+    assert found.ask()[0] == "1.0.0"
+    pay(released)
+    assert done(released, "chain", "status")["block"] == block
+    assert found.wait_for("in")["version"] == "1.1.0"
+    assert found.ask()[0] == "1.1.0"
+
+
+def test_a_planned_move_that_is_called_off(released, serve):
+    found = serve(released, f"{MODEL}@stable")
+    block = done(released, "chain", "status")["block"] + 4
+    done(released, "channel", "set", MODEL, "stable", f"{MODEL}@1.1.0", "--at-block", block)
+    found.wait_for("ready")
+    done(released, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0")
+    for _ in range(3):
+        pay(released)
+    time.sleep(1)
+    assert found.ask()[0] == "1.0.0"
+    assert [event["event"] for event in found.events()] == ["ready"]
+
+
+def test_a_planned_release_that_does_not_verify(released, serve, tmp_path):
+    found = serve(released, f"{MODEL}@stable")
+    done(released, "sync", f"{MODEL}@1.1.0", "--to", tmp_path / "copy")
+    flip(tmp_path / "copy" / "model.onnx")
+    block = done(released, "chain", "status")["block"] + 2
+    done(released, "channel", "set", MODEL, "stable", f"{MODEL}@1.1.0", "--at-block", block)
+    assert "is not the release" in found.wait_for("unready")["error"]
+    pay(released)
+    assert "is not the release" in found.wait_for("kept")["error"]
+    assert found.ask()[0] == "1.0.0"
 
 
 def test_the_old_release_stays_where_the_new_one_does_not_verify(released, serve, tmp_path):

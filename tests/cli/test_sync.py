@@ -444,6 +444,22 @@ def test_follows_a_channel_that_moves(world, node, copy, tmp_path):
         assert "Traceback" not in follower.process.stderr.read()
 
 
+def test_fetches_ahead_what_a_channel_moves_to_later(world, node, copy):
+    publisher = world.publisher
+    done(publisher, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0")
+    with Follower(node, f"{MODEL}@stable", "--to", copy) as follower:
+        follower.next()
+        block = done(publisher, "chain", "status")["block"] + 2
+        done(publisher, "channel", "set", MODEL, "stable", f"{MODEL}@1.1.0", "--at-block", block)
+        assert f"fetched {MODEL}@1.1.0 ahead" in follower.process.stderr.readline()
+        assert tree(copy) == tree(world.first)
+        done(publisher, "key", "send", "0x" + "11" * 20, "1")
+        assert done(publisher, "chain", "status")["block"] == block
+        update = follower.next()
+        assert tree(copy) == tree(world.second)
+        assert update["bytes"]["fetched"] == 0
+
+
 def test_follows_through_an_outage(world, copy, serving):
     node = world.publisher.parent / "far"
     url, stop = serving(world.publisher)

@@ -128,12 +128,17 @@ class Evm:
         return self.send_raw(sender, abi.ADDRESS, abi.encode_call(function, *args), after)
 
     def call_raw(self, sender: bytes, to: bytes, data: bytes) -> tuple[bool, bytes]:
+        """What a call returns in the newest block, as `eth_call` has it."""
         head = self._chain.get_canonical_head()
-        with self._chain.get_vm(head).in_costless_state() as state:
-            transaction = LocalVM.get_transaction_builder().create_unsigned_transaction(
-                nonce=state.get_nonce(sender), gas_price=0, gas=2 * GAS_LIMIT, to=to, value=0, data=data
-            )
-            computation = state.costless_execute_transaction(SpoofTransaction(transaction, from_=sender))
+        vm = self._chain.get_vm(head)
+        free = head.copy(base_fee_per_gas=0)
+        state = vm.build_state(vm.chaindb.db, free, vm.chain_context, vm.previous_hashes)
+        before = state.snapshot()
+        transaction = LocalVM.get_transaction_builder().create_unsigned_transaction(
+            nonce=state.get_nonce(sender), gas_price=0, gas=2 * GAS_LIMIT, to=to, value=0, data=data
+        )
+        computation = state.costless_execute_transaction(SpoofTransaction(transaction, from_=sender))
+        state.revert(before)
         return computation.is_success, computation.output
 
     def call(self, function: str, *args, sender: Account = DAVE, contract: abi.Contract = abi.REGISTRY):

@@ -58,6 +58,16 @@ class Model:
     channels: list[bytes] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Channel:
+    current: bytes = NONE
+    next: bytes = NONE
+    activation: int = 0
+
+    def at(self, block: int) -> bytes:
+        return self.next if 0 < self.activation <= block else self.current
+
+
 @dataclass
 class Registry:
     """The state; each method does what the contract's function of that name does, or raises RefusedError."""
@@ -68,11 +78,12 @@ class Registry:
     models: dict[bytes, Model] = field(default_factory=dict)
     heads: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
     versions: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
-    channels: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
+    channels: dict[tuple[bytes, bytes], Channel] = field(default_factory=dict)
     releases: dict[bytes, dict] = field(default_factory=dict)
     reasons: dict[bytes, str] = field(default_factory=dict)
     events: list[tuple[str, dict]] = field(default_factory=list)
     now: int = 0
+    block: int = 0
 
     def _emit(self, name, /, **values):
         self.events.append((name, values))
@@ -171,17 +182,28 @@ class Registry:
         self.reasons[release] = reason
         self._emit("Yanked", model=body["model"], release=release, by=sender, reason=reason)
 
-    def set_channel(self, sender, model, channel, release, expected):
+    def set_channel(self, sender, model, channel, release, expected, activation):
         refuse_if(model not in self.models, "UnknownModel", model)
         self._require(CHANNEL, self.models[model].namespace, sender)
         refuse_if(release not in self.releases, "UnknownRelease", release)
         body = self.releases[release]
         refuse_if(body["model"] != model, "ForeignRelease", release, body["model"])
         refuse_if(body["yanked"], "AlreadyYanked", release)
-        previous = self.channels.get((model, channel), NONE)
+        refuse_if(0 < activation <= self.block, "ActivationPassed", activation, self.block)
+        before = self.channels.get((model, channel), Channel())
+        previous = before.next if before.activation else before.current
         refuse_if(previous != expected, "ChannelMoved", expected, previous)
         if previous == NONE:
             refuse_if(not is_channel(channel), "BadLabel", channel)
             self.models[model].channels.append(channel)
-        self.channels[model, channel] = release
-        self._emit("ChannelSet", model=model, channel=channel, release=release, previous=previous)
+        self.channels[model, channel] = (
+            Channel(before.at(self.block), release, activation) if activation else Channel(release)
+        )
+        self._emit(
+            "ChannelSet",
+            model=model,
+            channel=channel,
+            release=release,
+            previous=previous,
+            activation=activation,
+        )

@@ -1,6 +1,7 @@
 """The contract and its model side by side: every call goes to both and must do the same."""
 
 import re
+from dataclasses import asdict
 
 from tests.contracts import abi
 from tests.contracts.evm import ACCOUNTS, Account, Evm, Outcome
@@ -19,7 +20,7 @@ class Pair:
 
     def send(self, sender: Account, function: str, *args, after: int = 12) -> Outcome:
         """One transaction; asserts that result, error and events are the model's."""
-        self.model.now = self.machine.time + after
+        self.model.now, self.model.block = self.machine.time + after, self.machine.block + 1
         self.model.events.clear()
         result = expected_error = None
         try:
@@ -69,13 +70,12 @@ class Pair:
                 "branches": tuple(entry.branches),
                 "channels": tuple(entry.channels),
             }
-        for view, table in (
-            ("head", model.heads),
-            ("versionOf", model.versions),
-            ("channelOf", model.channels),
-        ):
+        for view, table in (("head", model.heads), ("versionOf", model.versions)):
             for (model_id, label), release in table.items():
                 assert call(view, model_id, label) == release
+        for (model_id, label), channel in model.channels.items():
+            assert call("getChannel", model_id, label) == asdict(channel)
+            assert call("channelOf", model_id, label) == channel.at(self.machine.block)
         for release, body in model.releases.items():
             assert call("getRelease", release) == body
             assert call("yankReason", release) == model.reasons.get(release, "")

@@ -43,8 +43,8 @@ def test_of_two_concurrent_channel_moves_one_wins(pair):
     pair.ok(ALICE, "setRoles", ACME, BOB.address, CHANNEL)
     first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
     second = pair.publish(ALICE, "acme", "minilm", "1.0.1", first)
-    pair.ok(BOB, "setChannel", MINILM, STABLE, second, NONE)
-    lost = pair.refused(ALICE, "setChannel", MINILM, STABLE, first, NONE)
+    pair.ok(BOB, "setChannel", MINILM, STABLE, second, NONE, 0)
+    lost = pair.refused(ALICE, "setChannel", MINILM, STABLE, first, NONE, 0)
     assert lost == ("ChannelMoved", NONE, second)
 
 
@@ -73,7 +73,7 @@ def test_wrong_model_a_channel_cannot_point_to_a_foreign_release(pair):
     pair.publish(ALICE, "acme", "minilm", "1.0.0")
     pair.ok(BOB, "claimNamespace", label("evil"))
     foreign = pair.publish(BOB, "evil", "minilm", "1.0.0")
-    refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, foreign, NONE)
+    refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, foreign, NONE, 0)
     assert refusal == ("ForeignRelease", foreign, model_id(label("evil"), "minilm"))
 
 
@@ -82,7 +82,7 @@ def test_wrong_model_a_foreign_role_opens_nothing(pair):
     pair.ok(BOB, "claimNamespace", label("evil"))
     pair.ok(BOB, "setRoles", label("evil"), BOB.address, GRANTABLE)
     assert pair.refused(BOB, "yank", release, "spite")[0] == "NotPermitted"
-    assert pair.refused(BOB, "setChannel", MINILM, STABLE, release, NONE)[0] == "NotPermitted"
+    assert pair.refused(BOB, "setChannel", MINILM, STABLE, release, NONE, 0)[0] == "NotPermitted"
     assert pair.refused(BOB, "publish", *publication("acme", "minilm", "9.9.9", release))[0] == "NotPermitted"
 
 
@@ -103,7 +103,7 @@ def test_the_namespace_is_read_back_from_the_name_whole(empty, namespace):
         release = empty.publish(ALICE, namespace, name, "1.0.0")
         model = model_id(label(namespace), name)
         assert empty.refused(BOB, "yank", release, "spite")[0] == "NotPermitted"
-        empty.ok(ALICE, "setChannel", model, STABLE, release, NONE)
+        empty.ok(ALICE, "setChannel", model, STABLE, release, NONE, 0)
         empty.ok(ALICE, "yank", release, "retired")
 
 
@@ -132,7 +132,7 @@ def test_confusable_and_non_canonical_labels_are_refused(pair, word):
         ("claimNamespace", word),
         ("publish", *publication("acme", "minilm", "1.0.1", first, word)),
         ("publish", *publication("acme", "minilm", word, first)),
-        ("setChannel", MINILM, word, first, NONE),
+        ("setChannel", MINILM, word, first, NONE, 0),
     ]
     for call in calls:
         assert pair.refused(ALICE, *call) == ("BadLabel", word)
@@ -147,7 +147,7 @@ def test_confusable_versions_are_refused(pair, version):
 def test_a_channel_cannot_pose_as_a_version(pair):
     first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
     for text in ("2.0.0", "2.0.0-rc.1", "1.0.0"):
-        refusal = pair.refused(ALICE, "setChannel", MINILM, label(text), first, NONE)
+        refusal = pair.refused(ALICE, "setChannel", MINILM, label(text), first, NONE, 0)
         assert refusal == ("BadLabel", label(text))
 
 

@@ -24,7 +24,7 @@ def admits():
         "namespace": lambda text: ("claimNamespace", text),
         "branch": lambda text: ("publish", *publication("acme", "m", "1.0.1", release, text)),
         "version": lambda text: ("publish", *publication("acme", "m", text, release)),
-        "channel": lambda text: ("setChannel", M, text, release, NONE),
+        "channel": lambda text: ("setChannel", M, text, release, NONE, 0),
         "name": lambda text: ("publish", *publication("acme", text, "1.0.0")),
     }
     evm: Evm = pair.machine

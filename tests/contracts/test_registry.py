@@ -111,7 +111,7 @@ def test_roles_that_do_not_exist_cannot_be_granted(pair, roles):
 def test_each_role_opens_its_own_call_only(pair, missing):
     release = pair.publish(ALICE, "acme", "minilm", "1.0.0")
     calls = {
-        CHANNEL: ("setChannel", MINILM, STABLE, release, NONE),
+        CHANNEL: ("setChannel", MINILM, STABLE, release, NONE, 0),
         PUBLISH: ("publish", *publication("acme", "minilm", "1.1.0", release)),
         YANK: ("yank", release, "weights leaked"),
     }
@@ -230,34 +230,95 @@ def test_an_unknown_release_cannot_be_yanked(pair):
 def test_a_channel_moves_by_compare_and_swap(pair):
     first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
     second = pair.publish(ALICE, "acme", "minilm", "1.0.1", first)
-    refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, first, first)
+    refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, first, first, 0)
     assert refusal == ("ChannelMoved", first, NONE)
-    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, NONE)
-    refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, second, NONE)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, NONE, 0)
+    refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, second, NONE, 0)
     assert refusal == ("ChannelMoved", NONE, first)
-    pair.ok(ALICE, "setChannel", MINILM, STABLE, second, first)
-    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, second)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, second, first, 0)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, second, 0)
     assert pair.machine.call("getModel", MINILM)["channels"] == (STABLE,)
 
 
 def test_a_channel_cannot_point_to_a_yanked_or_unknown_release(pair):
     first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
     pair.ok(ALICE, "yank", first, "x")
-    assert pair.refused(ALICE, "setChannel", MINILM, STABLE, first, NONE) == ("AlreadyYanked", first)
+    assert pair.refused(ALICE, "setChannel", MINILM, STABLE, first, NONE, 0) == ("AlreadyYanked", first)
     for missing in (NONE, UNKNOWN):
-        refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, missing, NONE)
+        refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, missing, NONE, 0)
         assert refusal == ("UnknownRelease", missing)
 
 
 def test_a_channel_keeps_its_release_when_that_is_yanked(pair):
     first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
-    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, NONE)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, NONE, 0)
     pair.ok(ALICE, "yank", first, "x")
     assert pair.machine.call("channelOf", MINILM, STABLE) == first
 
 
+def test_a_channel_moves_in_the_block_that_was_named(pair):
+    first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
+    second = pair.publish(ALICE, "acme", "minilm", "1.0.1", first)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, NONE, 0)
+    at = pair.machine.block + 3
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, second, first, at)
+    seen = []
+    for _ in range(3):
+        seen.append((pair.machine.block, pair.machine.call("channelOf", MINILM, STABLE)))
+        pair.refused(DAVE, "yank", first, "a block goes by")
+    assert seen == [(at - 2, first), (at - 1, first), (at, second)]
+    assert pair.machine.call("getChannel", MINILM, STABLE) == {
+        "current": first,
+        "next": second,
+        "activation": at,
+    }
+
+
+def test_a_channel_can_begin_later(pair):
+    first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, NONE, pair.machine.block + 2)
+    assert pair.machine.call("channelOf", MINILM, STABLE) == NONE
+    pair.refused(DAVE, "yank", first, "a block goes by")
+    assert pair.machine.call("channelOf", MINILM, STABLE) == first
+    assert pair.machine.call("getModel", MINILM)["channels"] == (STABLE,)
+
+
+def test_a_channel_does_not_move_in_the_past(pair):
+    first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
+    for back in (0, 1):
+        mined = pair.machine.block + 1
+        refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, first, NONE, mined - back)
+        assert refusal == ("ActivationPassed", mined - back, mined)
+
+
+@pytest.mark.parametrize("again", [0, 9])
+def test_a_move_that_was_put_off_can_be_replaced(pair, again):
+    """Also by one back to where the channel is; whoever replaces it must know of it."""
+    first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
+    second = pair.publish(ALICE, "acme", "minilm", "1.0.1", first)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, NONE, 0)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, second, first, pair.machine.block + 5)
+    activation = again and pair.machine.block + again
+    refusal = pair.refused(ALICE, "setChannel", MINILM, STABLE, first, first, activation)
+    assert refusal == ("ChannelMoved", first, second)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, second, activation)
+    for _ in range(10):
+        assert pair.machine.call("channelOf", MINILM, STABLE) == first
+        pair.refused(DAVE, "yank", first, "a block goes by")
+
+
+def test_a_move_in_force_is_where_the_next_one_begins(pair):
+    first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
+    second = pair.publish(ALICE, "acme", "minilm", "1.0.1", first)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, NONE, 0)
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, second, first, pair.machine.block + 2)
+    pair.refused(DAVE, "yank", first, "a block goes by")
+    pair.ok(ALICE, "setChannel", MINILM, STABLE, first, second, pair.machine.block + 4)
+    assert pair.machine.call("channelOf", MINILM, STABLE) == second
+
+
 def test_an_unknown_model_has_no_channels(pair):
-    refusal = pair.refused(ALICE, "setChannel", UNKNOWN, STABLE, UNKNOWN, NONE)
+    refusal = pair.refused(ALICE, "setChannel", UNKNOWN, STABLE, UNKNOWN, NONE, 0)
     assert refusal == ("UnknownModel", UNKNOWN)
 
 
@@ -268,7 +329,7 @@ def test_a_stranger_may_do_nothing(pair):
         ("setRoles", ACME, DAVE.address, PUBLISH): ADMIN,
         ("publish", *publication("acme", "minilm", "6.6.6", first)): PUBLISH,
         ("yank", first, "spite"): YANK,
-        ("setChannel", MINILM, STABLE, first, NONE): CHANNEL,
+        ("setChannel", MINILM, STABLE, first, NONE, 0): CHANNEL,
     }
     for call, role in calls.items():
         assert pair.refused(DAVE, *call) == ("NotPermitted", DAVE.address, role)

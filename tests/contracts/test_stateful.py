@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from tests.contracts.abi import label
 from tests.contracts.evm import ACCOUNTS, ALICE, BOB, CAROL, Evm
-from tests.contracts.model import NOBODY
+from tests.contracts.model import NOBODY, Channel
 from tests.contracts.pair import Pair
 from tests.reference.contract import NONE, model_id
 
@@ -23,6 +23,8 @@ CHANNELS = st.sampled_from([label("stable"), label("beta"), label("1.0.0"), BAD]
 DIGESTS = st.binary(min_size=32, max_size=32)
 ROLES = st.one_of(st.integers(0, 15), st.sampled_from([16, 31, 1 << 200]))
 REASONS = st.sampled_from(["broken", "x" * 256, "x" * 257, ""])
+# Of a move's activation over the newest block; the next block is one ahead, and too early.
+AHEAD = st.sampled_from([0, 0, 1, 2, 3, 8, 2**63])
 STEPS = st.sampled_from([1, 12, 3600])
 UNKNOWN = b"\x77" * 32
 
@@ -105,18 +107,20 @@ class Histories(RuleBasedStateMachine):
         sender = self._mostly(data, self._owner(self._namespace_of(body["model"])), SENDERS)
         self.pair.send(sender, "yank", release, reason)
 
-    @rule(data=st.data(), channel=CHANNELS)
-    def set_channel(self, data, channel):
+    @rule(data=st.data(), channel=CHANNELS, ahead=AHEAD)
+    def set_channel(self, data, channel, ahead):
         model = self._some_model(data)
         own = [release for release, body in self.pair.model.releases.items() if body["model"] == model]
         release = self._mostly(
             data, data.draw(st.sampled_from(own or [UNKNOWN])), st.sampled_from(self._releases())
         )
         release = self._mostly(data, release, st.just(UNKNOWN))
-        current = self.pair.model.channels.get((model, channel), NONE)
-        expected = self._mostly(data, current, st.sampled_from([NONE, UNKNOWN, *self._releases()]))
+        known = self.pair.model.channels.get((model, channel), Channel())
+        target = known.next if known.activation else known.current
+        expected = self._mostly(data, target, st.sampled_from([NONE, UNKNOWN, *self._releases()]))
         sender = self._mostly(data, self._owner(self._namespace_of(model)), SENDERS)
-        self.pair.send(sender, "setChannel", model, channel, release, expected)
+        activation = self.pair.machine.block + ahead if ahead else 0
+        self.pair.send(sender, "setChannel", model, channel, release, expected, activation)
 
     def teardown(self):
         self.pair.check_state()

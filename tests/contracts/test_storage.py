@@ -15,7 +15,7 @@ VARIABLES = [
     (2, "_models", "mapping(ModelId => struct IModelRegistry.Model)"),
     (3, "_heads", "mapping(ModelId => mapping(Label => ReleaseId))"),
     (4, "_versions", "mapping(ModelId => mapping(Label => ReleaseId))"),
-    (5, "_channels", "mapping(ModelId => mapping(Label => ReleaseId))"),
+    (5, "_channels", "mapping(ModelId => mapping(Label => struct IModelRegistry.Channel))"),
     (6, "_releases", "mapping(ReleaseId => struct IModelRegistry.Release)"),
     (7, "_yankReasons", "mapping(ReleaseId => string)"),
     (8, "_modelIds", "ModelId[]"),
@@ -25,6 +25,11 @@ STRUCTS = {
     "Namespace": [(0, 0, "owner", "address"), (1, 0, "pendingOwner", "address")],
     "Grant": [(0, 0, "roles", "uint96"), (0, 12, "underOwner", "address")],
     "Model": [(0, 0, "name", "string"), (1, 0, "branches", "Label[]"), (2, 0, "channels", "Label[]")],
+    "Channel": [
+        (0, 0, "current", "ReleaseId"),
+        (1, 0, "next", "ReleaseId"),
+        (2, 0, "activation", "uint64"),
+    ],
     "Release": [
         (0, 0, "model", "ModelId"),
         (1, 0, "parent", "ReleaseId"),
@@ -79,7 +84,8 @@ def story(pair):
     pair.ok(ALICE, "transferNamespace", acme, BOB.address)
     first = pair.publish(ALICE, "acme", "minilm", "1.0.0")
     second = pair.publish(BOB, "acme", "minilm", "2.0.0-rc.1", first, "next", code=0x12)
-    pair.ok(ALICE, "setChannel", model_id(acme, "minilm"), label("stable"), second, NONE)
+    pair.ok(ALICE, "setChannel", model_id(acme, "minilm"), label("stable"), second, NONE, 0)
+    pair.ok(ALICE, "setChannel", model_id(acme, "minilm"), label("later"), second, NONE, 2**40)
     pair.ok(ALICE, "yank", first, "x" * 40)
     pair.publish(ALICE, "acme", "n" * 40, "1.0.0")
     return pair, first, second
@@ -102,8 +108,8 @@ def test_models_in_storage(story):
     assert storage(model) == b"acme/minilm".ljust(31, b"\0") + bytes([2 * len("acme/minilm")])
     assert _number(storage(model + 1)) == 2
     assert [storage(_array(model + 1, i)) for i in (0, 1)] == [label("main"), label("next")]
-    assert _number(storage(model + 2)) == 1
-    assert storage(_array(model + 2, 0)) == label("stable")
+    assert _number(storage(model + 2)) == 2
+    assert [storage(_array(model + 2, i)) for i in (0, 1)] == [label("stable"), label("later")]
 
 
 def test_long_strings_in_storage(story):
@@ -127,7 +133,9 @@ def test_heads_versions_and_channels_in_storage(story):
     assert storage(_slot(3, MINILM, label("next"))) == second
     assert storage(_slot(4, MINILM, label("1.0.0"))) == first
     assert storage(_slot(4, MINILM, label("2.0.0-rc.1"))) == second
-    assert storage(_slot(5, MINILM, label("stable"))) == second
+    stable, later = (_slot(5, MINILM, label(name)) for name in ("stable", "later"))
+    assert [storage(stable + i) for i in range(3)] == [second, NONE, NONE]
+    assert [storage(later + i) for i in range(3)] == [NONE, second, (2**40).to_bytes(32, "big")]
 
 
 def test_releases_in_storage(story):

@@ -7,7 +7,7 @@ import pytest
 
 from modelreg.errors import ConflictError, InputError, NotFoundError, NotPermittedError
 from modelreg.format.names import AtBranch, AtChannel, AtRelease, AtVersion, ModelName, ReleaseId, Version
-from modelreg.ledger.records import ALL_ROLES, Role
+from modelreg.ledger.records import ALL_ROLES, Channel, Move, Role
 from tests.ledger.world import KEYS, MODEL, World, address_of, draft
 
 
@@ -106,7 +106,43 @@ class LedgerConformance:
             writer.set_channel(MODEL, "stable", second, None)
         assert writer.set_channel(MODEL, "stable", second, first) is not None
         assert world.view().model(MODEL).channels == ("stable",)
-        assert world.view().channel(MODEL, "stable") == second
+        assert world.view().channel(MODEL, "stable") == Channel(second, None)
+
+    def test_a_channel_moves_in_the_block_that_was_named(self, world):
+        first = world.publish("1.0.0")
+        second = world.publish("1.1.0", first)
+        world.writer().set_channel(MODEL, "stable", first, None)
+        block = world.view().header.number + 3
+        receipt = world.writer().set_channel(MODEL, "stable", second, first, block)
+        assert world.view().channel(MODEL, "stable") == Channel(first, Move(second, block))
+        assert world.writer().set_channel(MODEL, "stable", second, first, block) == receipt
+        with pytest.raises(ConflictError, match="channel moved"):
+            world.writer().set_channel(MODEL, "stable", first, first)
+        while world.view().header.number < block:
+            assert world.view().resolve(AtChannel(MODEL, "stable")).release_id == first
+            world.writer().send_ether(address_of(KEYS[1]), 1 + world.view().header.number)
+        assert world.view().channel(MODEL, "stable") == Channel(second, None)
+        assert world.reader().at_block(block - 1).resolve(AtChannel(MODEL, "stable")).release_id == first
+        assert world.reader().at_block(block).resolve(AtChannel(MODEL, "stable")).release_id == second
+        assert world.writer().set_channel(MODEL, "stable", second, first, block) == receipt
+
+    def test_a_channel_does_not_move_in_the_past(self, world):
+        release = world.publish("1.0.0")
+        block = world.view().header.number
+        with pytest.raises(ConflictError, match="block of the move has passed"):
+            world.writer().set_channel(MODEL, "stable", release, None, block)
+        for number in (0, -1, 2**64):
+            with pytest.raises(InputError):
+                world.writer().set_channel(MODEL, "stable", release, None, number)
+
+    def test_a_channel_that_begins_later(self, world):
+        release = world.publish("1.0.0")
+        block = world.view().header.number + 1000
+        world.writer().set_channel(MODEL, "stable", release, None, block)
+        assert world.view().planned(AtChannel(MODEL, "stable")) == Move(release, block)
+        assert world.view().planned(AtBranch(MODEL, "main")) is None
+        with pytest.raises(NotFoundError, match=f"it begins in block {block}"):
+            world.view().resolve(AtChannel(MODEL, "stable"))
 
     def test_a_yank_says_why(self, world):
         release = world.publish("1.0.0")

@@ -8,7 +8,18 @@ from modelreg.errors import FormatError, VerificationError
 from modelreg.format.names import ModelName, ReleaseId
 from modelreg.ledger import layout
 from modelreg.ledger.artifact import load_artifact
-from modelreg.ledger.records import ALL_ROLES, Namespace, Role, label_of, model_name_of, release_of, roles_of
+from modelreg.ledger.records import (
+    ALL_ROLES,
+    Channel,
+    Move,
+    Namespace,
+    Role,
+    channel_of,
+    label_of,
+    model_name_of,
+    release_of,
+    roles_of,
+)
 
 ARTIFACT = load_artifact()
 
@@ -33,6 +44,7 @@ def test_the_structs_are_packed_as_the_compiler_packs_them():
     assert members("Namespace") == [("owner", 0, 0, 20), ("pendingOwner", 1, 0, 20)]
     assert members("Grant") == [("roles", 0, 0, 12), ("underOwner", 0, 12, 20)]
     assert members("Model") == [("name", 0, 0, 32), ("branches", 1, 0, 32), ("channels", 2, 0, 32)]
+    assert members("Channel") == [("current", 0, 0, 32), ("next", 1, 0, 32), ("activation", 2, 0, 8)]
     assert members("Release") == [
         ("model", 0, 0, 32),
         ("parent", 1, 0, 32),
@@ -46,6 +58,34 @@ def test_the_structs_are_packed_as_the_compiler_packs_them():
         ("manifestHash", 6, 29, 1),
         ("yanked", 6, 30, 1),
     ]
+
+
+FIRST_WORD = int.from_bytes(b"\1" * 32, "big")
+FIRST, SECOND = ReleaseId(b"\1" * 32), ReleaseId(b"\2" * 32)
+
+
+@pytest.mark.parametrize(
+    ("words", "release", "planned"),
+    [
+        ((0, 0, 0), None, None),
+        ((1, 0, 0), FIRST, None),
+        ((1, 2, 8), FIRST, Move(SECOND, 8)),
+        ((1, 2, 7), SECOND, None),
+        ((0, 2, 8), None, Move(SECOND, 8)),
+        ((0, 2, 2**64 - 1), None, Move(SECOND, 2**64 - 1)),
+    ],
+)
+def test_what_a_channel_means_in_block_7(words, release, planned):
+    current, following, activation = words
+    found = channel_of([current * FIRST_WORD, following * FIRST_WORD, activation], 7)
+    assert found == Channel(release, planned)
+    assert found.target == (planned.release if planned else release)
+
+
+@pytest.mark.parametrize("words", [(1, 0, 5), (1, 2, 0), (0, 0, 1), (1, 2, 2**64), (1, 2, 5 | 1 << 255)])
+def test_a_channel_in_no_form_is_refused(words):
+    with pytest.raises(FormatError):
+        channel_of(words, 7)
 
 
 def stored(text):

@@ -13,9 +13,9 @@ from modelreg.store.installed import Copy
 from modelreg.store.plaintext import Plaintext
 from modelreg_verifier.fetch import FetchingSource
 from modelreg_verifier.release import read_release
-from modelreg_verifier.sync import Copied, copy_release
+from modelreg_verifier.sync import Copied, copy_release, stage_release
 
-__all__ = ["Installation", "install_release"]
+__all__ = ["Installation", "install_release", "prefetch_release"]
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
@@ -28,6 +28,22 @@ class Installation:
     rows: frozenset[int] | None
     copied: Copied
     fetched: int
+
+
+def prefetch_release(
+    home: Home,
+    release: Release,
+    target: Path,
+    only: tuple[str, ...] = (),
+    *,
+    remark: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Do all of `install_release` but let the copy appear: doing that later fetches nothing any more."""
+    source = FetchingSource(home.blocks)
+    with home.store_lock.shared(remark):
+        manifest = read_release(release, Plaintext(source))
+        rows = select_rows(manifest, only) if only else None
+        stage_release(manifest, target, source, home.local_plaintext, rows, remark=remark)
 
 
 def install_release(

@@ -21,7 +21,7 @@ from modelreg_verifier.fetch import FetchingSource
 from modelreg_verifier.need import needed_blocks
 from modelreg_verifier.staging import opened, remove_others, staged, sync_tree
 
-__all__ = ["Copied", "copy_release"]
+__all__ = ["Copied", "copy_release", "stage_release"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +67,48 @@ def copy_release(
         NotFoundError, UnreachableError: a block cannot be had.
         NotPermittedError: the target cannot be written.
     """
-    wanted = sorted(rows) if rows is not None else range(len(manifest.chunks))
-    source.in_files = _lie_in_files(manifest, wanted)
-    names = copied_names(manifest, rows)
-    reused = 0
     with os_errors(f"cannot write {target}"), staged(target, remark) as staging:
-        copier = _Copier(manifest, staging, names, Plaintext(source, local), local)
-        copier.prepare(wanted)
-        with source.ahead(copier.blocks(wanted)):
-            placed = map_ordered(copier.place, wanted, workers=worker_count())
-            for row, was_here in zip(wanted, placed, strict=True):
-                reused += was_here
-                progress(manifest.chunks[row].length)
-        source.flush()
-        sync_tree(staging)
+        copied = _fill(staging, manifest, source, local, rows, progress)
         note()
         replace_directory(staging, target, remark)
+    return copied
+
+
+def stage_release(
+    manifest: Manifest,
+    target: Path,
+    source: FetchingSource,
+    local: LocalPlaintext,
+    rows: frozenset[int] | None = None,
+    *,
+    remark: Callable[[str], None] = lambda _: None,
+) -> Copied:
+    """As `copy_release`, but leave it beside `target`, where the next `copy_release` finds it."""
+    with os_errors(f"cannot write {target}"), staged(target, remark) as staging:
+        return _fill(staging, manifest, source, local, rows, lambda _: None)
+
+
+def _fill(
+    staging: Path,
+    manifest: Manifest,
+    source: FetchingSource,
+    local: LocalPlaintext,
+    rows: frozenset[int] | None,
+    progress: Callable[[int], None],
+) -> Copied:
+    """Make staging the checked and durable copy."""
+    wanted = sorted(rows) if rows is not None else range(len(manifest.chunks))
+    source.in_files = _lie_in_files(manifest, wanted)
+    copier = _Copier(manifest, staging, copied_names(manifest, rows), Plaintext(source, local), local)
+    copier.prepare(wanted)
+    reused = 0
+    with source.ahead(copier.blocks(wanted)):
+        placed = map_ordered(copier.place, wanted, workers=worker_count())
+        for row, was_here in zip(wanted, placed, strict=True):
+            reused += was_here
+            progress(manifest.chunks[row].length)
+    source.flush()
+    sync_tree(staging)
     return Copied(len(wanted), reused)
 
 

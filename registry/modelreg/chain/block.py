@@ -1,4 +1,4 @@
-"""Making a block out of its parent and one transaction. Specified in docs/spec/chain.md, section 3.
+"""Making a block out of its parent and at most one transaction. Specified in docs/spec/chain.md, section 3.
 
 The same function makes a block when it is mined and when it is replayed, so that nothing but the parent, the
 transaction and the header's timestamp can influence it.
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from modelreg.chain.admission import admit
 from modelreg.chain.genesis import EXTRA_DATA
-from modelreg.chain.header import Header, root_of_one
+from modelreg.chain.header import EMPTY_ROOT, Header, root_of_one
 from modelreg.chain.message import Environment, Message
 from modelreg.chain.receipt import Receipt, bloom_of
 from modelreg.chain.state import NodeSource, account_at
 from modelreg.chain.transaction import Transaction
 from modelreg.format.digest import keccak256
 
-__all__ = ["NewBlock", "build", "next_timestamp"]
+__all__ = ["NewBlock", "build", "build_empty", "next_timestamp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +24,32 @@ class NewBlock:
     """A block that is not stored yet; `nodes` are the state's new trie nodes."""
 
     header: Header
-    tx: Transaction
-    receipt: Receipt
+    tx: Transaction | None
+    receipt: Receipt | None
     nodes: dict[bytes, bytes]
 
 
 def next_timestamp(parent: Header, now: int) -> int:
     """Unix seconds: the clock's, or one more than the parent's where the clock does not say more."""
     return max(parent.timestamp + 1, now)
+
+
+def build_empty(parent: Header, *, timestamp: int) -> NewBlock:
+    """A block in which nothing happens but time."""
+    parent_hash = parent.hash
+    header = Header(
+        parent_hash=parent_hash,
+        state_root=parent.state_root,
+        transactions_root=EMPTY_ROOT,
+        receipts_root=EMPTY_ROOT,
+        bloom=bloom_of(()),
+        number=parent.number + 1,
+        gas_used=0,
+        timestamp=timestamp,
+        extra_data=EXTRA_DATA,
+        prev_randao=keccak256(parent_hash),
+    )
+    return NewBlock(header, None, None, {})
 
 
 def build(

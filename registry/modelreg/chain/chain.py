@@ -12,7 +12,7 @@ from typing import Self
 
 from modelreg.chain import database
 from modelreg.chain.admission import read_transaction
-from modelreg.chain.block import build, next_timestamp
+from modelreg.chain.block import build, build_empty, next_timestamp
 from modelreg.chain.genesis import check_parameters, make_genesis, write_alloc
 from modelreg.chain.params import data, take
 from modelreg.chain.render import Json, hexadecimal
@@ -102,14 +102,37 @@ class Chain:
             return call_method(View(connection, self.chain_id), method, params)
 
     def _mine(self, raw: bytes) -> bytes:
-        if self.readonly:
-            raise NotPermittedError(f"the chain {self.path} is open for reading only")
+        self._require_writable()
         import modelreg.chain.execution  # noqa: F401  takes a while; not while others wait for the lock
 
         tx = read_transaction(raw, self.chain_id)
         with self._mining, self._connection() as connection, database.writing(connection, self.path):
             self._append(View(connection, self.chain_id), tx)
         return tx.hash
+
+    def mine_empty(self, age: float) -> bool:
+        """Append a block without a transaction, if the newest one is at least `age` seconds old.
+
+        Returns:
+            Whether it did.
+
+        Raises:
+            NotPermittedError: the chain is open for reading only.
+            UnreachableError, VerificationError: as `request`.
+        """
+        self._require_writable()
+        with self._mining, self._connection() as connection, database.writing(connection, self.path):
+            view = View(connection, self.chain_id)
+            parent, now = view.head(), time.time()
+            if now - parent.timestamp < age:
+                return False
+            new = build_empty(parent, timestamp=next_timestamp(parent, int(now)))
+            view.append(new.header, new.nodes)
+            return True
+
+    def _require_writable(self) -> None:
+        if self.readonly:
+            raise NotPermittedError(f"the chain {self.path} is open for reading only")
 
     def _append(self, view: View, tx: Transaction) -> None:
         if view.block_of_transaction(tx.hash):
@@ -125,7 +148,8 @@ class Chain:
             seconds=_MINING_SECONDS,
         )
         view.append(new.header, new.nodes)
-        view.append_transaction(new.header.number, tx, new.receipt)
+        if new.receipt is not None:
+            view.append_transaction(new.header.number, tx, new.receipt)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

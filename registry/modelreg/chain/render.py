@@ -91,7 +91,7 @@ def _typed_fields(tx: Transaction) -> dict[str, Json]:
 
 
 def transaction(stored: Block) -> Json:
-    """The transaction of a block; None for the genesis block, which has none."""
+    """The transaction of a block; None for an empty block, which has none."""
     tx = stored.tx
     if tx is None:
         return None
@@ -143,7 +143,7 @@ def _logs(stored: Block, tx: Transaction, logs: tuple[Log, ...]) -> list[Json]:
 
 
 def receipt(stored: Block) -> Json:
-    """The receipt of a block's transaction; None for the genesis block."""
+    """The receipt of a block's transaction; None for an empty block."""
     tx, outcome = stored.tx, stored.receipt
     if tx is None or outcome is None:
         return None

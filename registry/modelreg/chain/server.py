@@ -7,6 +7,7 @@ header is an address or a name that was allowed (DNS rebinding brings the page's
 
 import asyncio
 import ipaddress
+import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,13 @@ from aiohttp import web
 
 from modelreg.chain.chain import Chain
 from modelreg.chain.jsonrpc import MAX_BODY, answer
-from modelreg.errors import InputError, UnreachableError
+from modelreg.errors import InputError, ModelregError, UnreachableError
 
 __all__ = ["ChainServer", "serve"]
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
+_LOG = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 64
 _WORKERS = 8
 _READ_SECONDS = 10.0  # for the headers, and again for the body
@@ -66,9 +68,11 @@ class ChainServer:
         port: 0 lets the system choose.
         allowed_hosts: names besides `localhost` under which clients may address the server.
         blocks: answers what is asked below `/ipfs/`.
+        block_seconds: after how long without a block an empty one is mined; None for never.
 
     Raises:
-        InputError: strangers could reach a chain that is open for writing, where sending costs nothing.
+        InputError: strangers could reach a chain that is open for writing, where sending costs nothing; or
+            one that is open for reading only is to mine.
     """
 
     def __init__(
@@ -79,7 +83,12 @@ class ChainServer:
         port: int = 8545,
         allowed_hosts: Iterable[str] = (),
         blocks: Handler | None = None,
+        block_seconds: float | None = None,
     ) -> None:
+        if chain.readonly and block_seconds is not None:
+            raise InputError(
+                "cannot mine blocks", expected="a chain open for writing", found="for reading only"
+            )
         if not (chain.readonly or _is_loopback(host)):
             raise InputError(
                 f"cannot serve on {host}", expected="the loopback interface, or a chain open for reading only"
@@ -90,6 +99,8 @@ class ChainServer:
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="chain-rpc")
         self._listener: _Listener | None = None
         self._server: asyncio.Server | None = None
+        self._block_seconds = block_seconds
+        self._miner: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -116,14 +127,28 @@ class ChainServer:
                 hint="choose another port",
             ) from error
         self._port = self._server.sockets[0].getsockname()[1]
+        if self._block_seconds is not None:
+            self._miner = asyncio.create_task(self._mine(self._block_seconds))
 
     async def stop(self) -> None:
         """Take no more connections, let running requests finish for 10 s, and close."""
+        if self._miner is not None:
+            self._miner.cancel()
         if self._server is not None and self._listener is not None:
             self._server.close()
             self._listener.pre_shutdown()  # idle connections; the wait below is for those that work
             await self._listener.shutdown(_STOP_SECONDS)
         await asyncio.to_thread(self._workers.shutdown)
+
+    async def _mine(self, seconds: float) -> None:
+        """Keep the chain growing; a chain that cannot be written now is tried again."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await loop.run_in_executor(self._workers, self._chain.mine_empty, seconds)
+            except ModelregError as error:
+                _LOG.warning("no block mined: %s", error)
 
     def _refusal(self, request: web.BaseRequest) -> tuple[int, str] | None:
         host = _host_name(request.headers.get("Host", ""))
@@ -194,12 +219,20 @@ def serve(
     port: int = 8545,
     allowed_hosts: Iterable[str] = (),
     blocks: Handler | None = None,
+    block_seconds: float | None = None,
     ready: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called with the URL once clients can connect."""
 
     async def run() -> None:
-        server = ChainServer(chain, host=host, port=port, allowed_hosts=allowed_hosts, blocks=blocks)
+        server = ChainServer(
+            chain,
+            host=host,
+            port=port,
+            allowed_hosts=allowed_hosts,
+            blocks=blocks,
+            block_seconds=block_seconds,
+        )
         stopping = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stopping.set)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from modelreg.chain import transaction
 from modelreg.chain.database import insert_nodes, node_at
-from modelreg.chain.header import Header
+from modelreg.chain.header import EMPTY_ROOT, Header
 from modelreg.chain.params import BlockRef
 from modelreg.chain.receipt import Log, Receipt
 from modelreg.chain.rpcerror import SERVER_ERROR, RpcError
@@ -21,7 +21,7 @@ _BLOCKHASH_WINDOW = 256
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A stored block; the genesis block has neither transaction nor receipt."""
+    """A stored block; an empty one, as block 0 is, has neither transaction nor receipt."""
 
     hash: bytes
     header: Header
@@ -93,13 +93,17 @@ class View:
         header = self.header(number)
         if header is None:
             return None
-        row = self._row(
-            "SELECT tx.hash, raw, sender, body FROM tx JOIN receipt USING (number) WHERE number = ?", number
-        )
-        if row is None:
+        sent = self._row("SELECT hash, raw, sender FROM tx WHERE number = ?", number)
+        outcome = self._row("SELECT body FROM receipt WHERE number = ?", number)
+        is_empty = header.transactions_root == EMPTY_ROOT
+        if (sent is None, outcome is None) != (is_empty, is_empty):
+            raise VerificationError(
+                f"the chain file is damaged: block {number}", expected="a transaction if its header says so"
+            )
+        if sent is None or outcome is None:
             return Block(header.hash, header, None, b"", None)
-        raw = _checked(row[0], row[1], f"transaction of block {number}")
-        return Block(header.hash, header, transaction.decode(raw), row[2], Receipt.decode(row[3]))
+        raw = _checked(sent[0], sent[1], f"transaction of block {number}")
+        return Block(header.hash, header, transaction.decode(raw), sent[2], Receipt.decode(outcome[0]))
 
     def block_of_transaction(self, tx_hash: bytes) -> Block | None:
         """The block that holds a transaction."""

@@ -59,6 +59,7 @@ class HttpRpc:
         self._deadline = deadline
         self._body_max = body_max
         self._make_request: Callable[[Any, Any], Any] | None = None
+        self._session: requests.Session | None = None
 
     def request(self, method: str, params: Sequence[Any]) -> Any:
         """See `Rpc.request`."""
@@ -73,6 +74,11 @@ class HttpRpc:
                     raise self._unreachable(str(busy)) from None
                 time.sleep(wait)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        if self._session is not None:
+            self._session.close()
 
     def _unreachable(self, found: str) -> UnreachableError:
         hint = "check that it runs and that the URL is right (--rpc-url, MODELREG_RPC_URL)"
@@ -124,7 +130,7 @@ class HttpRpc:
             import requests
             from web3 import HTTPProvider
 
-            session = requests.Session()
+            session = self._session = requests.Session()
             session.hooks["response"].append(self._read_body)
             # No redirects: an endpoint that moves is one that nobody configured.
             options = {"timeout": self._timeout, "allow_redirects": False}

@@ -9,6 +9,7 @@ from modelreg.errors import FormatError
 from modelreg.format.digest import keccak256
 
 __all__ = [
+    "CHANNEL_WORDS",
     "GRANT_WORDS",
     "MODEL_IDS",
     "NAMESPACE_WORDS",
@@ -44,6 +45,7 @@ VARIABLES = {
 MODEL_IDS = VARIABLES["_modelIds"]
 NAMESPACE_WORDS = 2
 GRANT_WORDS = 1
+CHANNEL_WORDS = 3
 RELEASE_WORDS = 7
 
 _WORD = 32

@@ -57,6 +57,10 @@ class Reader:
         self._require_chain()
         return self.at(self._head())
 
+    def height(self) -> int:
+        """The number of the block that the policy names, with nothing else checked."""
+        return self._head().number
+
     def at(self, header: Header) -> View:
         """Pin a header that was verified before."""
         state = PinnedState(self._rpc, self.address, header)

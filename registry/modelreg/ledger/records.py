@@ -14,9 +14,12 @@ __all__ = [
     "ALL_ROLES",
     "NAME_BYTES_MAX",
     "REASON_BYTES_MAX",
+    "Channel",
     "Model",
+    "Move",
     "Namespace",
     "Role",
+    "channel_of",
     "label_of",
     "model_name_of",
     "namespace_of",
@@ -57,6 +60,27 @@ class Model:
     name: ModelName
     branches: tuple[str, ...]
     channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a channel is going to mean: a release, from a block's number on."""
+
+    release: ReleaseId
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What a channel means in a block, if it exists there; `planned` is a move to a later one."""
+
+    release: ReleaseId | None
+    planned: Move | None
+
+    @property
+    def target(self) -> ReleaseId | None:
+        """Where the channel was pointed last, whether that is in force or not."""
+        return self.planned.release if self.planned else self.release
 
 
 def _bytes(word: int) -> bytes:
@@ -106,6 +130,20 @@ def model_name_of(model: bytes, name: bytes) -> ModelName:
 def release_id_of(word: int) -> ReleaseId | None:
     """Read a word that names a release; None for zero."""
     return ReleaseId(_bytes(word)) if word else None
+
+
+def channel_of(words: Sequence[int], block: int) -> Channel:
+    """Read a channel's three words as they count in a block. Raises FormatError."""
+    current, following, activation = words
+    [activation] = fields(activation, 64)
+    if (following == 0) != (activation == 0):
+        raise FormatError("channel on the ledger", expected="a release and its block, or neither")
+    release = release_id_of(following)
+    if release is None:
+        return Channel(release_id_of(current), None)
+    if activation <= block:
+        return Channel(release, None)
+    return Channel(release_id_of(current), Move(release, activation))
 
 
 def release_of(release: ReleaseId, words: Sequence[int]) -> Release | None:

@@ -49,6 +49,16 @@ def _channel_moved(words: _Words) -> ModelregError:
     )
 
 
+def _activation_passed(words: _Words) -> ModelregError:
+    planned, mined = (int.from_bytes(word, "big") for word in words)
+    return ConflictError(
+        "the block of the move has passed",
+        expected=f"a block after {mined}",
+        found=planned,
+        hint="name a later block, or none to move the channel at once",
+    )
+
+
 def _version_taken(words: _Words) -> ModelregError:
     hint = "a version never moves: choose the next one"
     return ConflictError("the version is taken", found=f"release {_hex(words[0])}", hint=hint)
@@ -94,6 +104,7 @@ def _decimal(word: bytes) -> str:
 _ERRORS: dict[str, Callable[[_Words], ModelregError]] = {
     "HeadMoved": _head_moved,
     "ChannelMoved": _channel_moved,
+    "ActivationPassed": _activation_passed,
     "VersionTaken": _version_taken,
     "NamespaceTaken": _namespace_taken,
     "NotPermitted": _not_permitted,

@@ -22,9 +22,12 @@ from modelreg.ledger.proof import Account
 from modelreg.ledger.records import (
     NAME_BYTES_MAX,
     REASON_BYTES_MAX,
+    Channel,
     Model,
+    Move,
     Namespace,
     Role,
+    channel_of,
     label_of,
     model_name_of,
     namespace_of,
@@ -37,6 +40,7 @@ __all__ = ["View"]
 
 _LIST_MAX = 1 << 20
 _MODELS_STEP = 64
+_PACE_BLOCKS = 16
 
 
 class View:
@@ -74,6 +78,14 @@ class View:
             else:
                 high = middle - 1
         return None if found is None else View(PinnedState(self._state.rpc, self._state.address, found))
+
+    def block_seconds(self) -> float | None:
+        """How long a block took of late, on average, by the endpoint's word; None if it does not say."""
+        newest = self.header
+        older = fetch_header(self._state.rpc, max(0, newest.number - _PACE_BLOCKS))
+        if older is None or older.number == newest.number:
+            return None
+        return max(0, newest.time - older.time) / (newest.number - older.number)
 
     def account(self, address: bytes) -> Account:
         """An account's nonce and balance in this block."""
@@ -125,9 +137,19 @@ class View:
         """The release that has a version."""
         return self._pointer(layout.version_slot(model.id, label_word(str(version))))
 
-    def channel(self, model: ModelName, channel: str) -> ReleaseId | None:
-        """The release that a channel names; it may have been yanked since."""
-        return self._pointer(layout.channel_slot(model.id, label_word(channel)))
+    def channel(self, model: ModelName, channel: str) -> Channel:
+        """What a channel means in this block; its releases may have been yanked since."""
+        slot = layout.channel_slot(model.id, label_word(channel))
+        words = self._state.words(range(slot, slot + layout.CHANNEL_WORDS))
+        return channel_of(words, self.header.number)
+
+    def planned(self, reference: Reference) -> Move | None:
+        """The move that a reference's channel makes in a later block."""
+        return (
+            self.channel(reference.model, reference.channel).planned
+            if isinstance(reference, AtChannel)
+            else None
+        )
 
     def release(self, release: ReleaseId) -> Release | None:
         """A release's record, its id recomputed."""
@@ -158,7 +180,7 @@ class View:
             case AtVersion(model, version):
                 found = self.version(model, version)
             case AtChannel(model, channel):
-                found = self.channel(model, channel)
+                found = self.channel(model, channel).release
             case AtBranch(model, branch):
                 found = self.head(model, branch)
         if found is None:
@@ -171,6 +193,8 @@ class View:
                 f"{reference} is not on the ledger", hint="list the models with `modelreg ls`"
             )
         hint = f"see what there is with `modelreg log {reference.model}`"
+        if (planned := self.planned(reference)) is not None:
+            hint = f"it begins in block {planned.block}"
         return NotFoundError(f"{reference} is not on the ledger", hint=hint)
 
     def existing(self, release: ReleaseId) -> Release:

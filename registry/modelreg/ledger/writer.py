@@ -30,7 +30,7 @@ from modelreg.ledger.outbox import Outbox
 from modelreg.ledger.pinned import PinnedState
 from modelreg.ledger.proof import EMPTY_CODE_HASH
 from modelreg.ledger.reader import Reader
-from modelreg.ledger.records import REASON_BYTES_MAX, Role
+from modelreg.ledger.records import REASON_BYTES_MAX, Channel, Move, Role
 from modelreg.ledger.rpc import Rpc
 from modelreg.ledger.sender import Patience, Sender
 from modelreg.ledger.view import View
@@ -44,6 +44,7 @@ __all__ = ["Draft", "Published", "Writer"]
 _PROXY = bytes.fromhex("4e59b44847b379578588920cA78FbF26c0B4956C")
 _NONE = bytes(32)
 _WEI_END = 1 << 128
+_BLOCK_END = 1 << 64
 _READ_BACK_SECONDS = 60.0
 _READ_BACK_PAUSE = 0.5
 _T = TypeVar("_T")
@@ -132,13 +133,32 @@ class Writer:
         )
 
     def set_channel(
-        self, model: ModelName, channel: str, release: ReleaseId, expected: ReleaseId | None
+        self,
+        model: ModelName,
+        channel: str,
+        release: ReleaseId,
+        expected: ReleaseId | None,
+        block: int | None = None,
     ) -> Receipt | None:
-        """Point a channel at a release. Raises ConflictError if it does not point to `expected` now."""
+        """Point a channel at a release, from `block` on or at once.
+
+        A move that was planned and is not in force yet is replaced. Raises ConflictError if the channel's
+        target is not `expected`, or if the block has passed.
+        """
+        label = label_word(check_channel(channel))
+        if block is not None and not 0 < block < _BLOCK_END:
+            raise InputError("block of a move", expected="a block's number", found=block)
+
+        def is_done(view: View) -> bool:
+            found = view.channel(model, channel)
+            if block is not None and block > view.header.number:
+                return found.planned == Move(release, block)
+            return found == Channel(release, None)
+
         return self._apply(
             "setChannel",
-            [model.id, label_word(check_channel(channel)), bytes(release), bytes(expected or _NONE)],
-            lambda view: view.channel(model, channel) == release,
+            [model.id, label, bytes(release), bytes(expected or _NONE), block or 0],
+            is_done,
         )
 
     def yank(self, release: ReleaseId, reason: str) -> Receipt | None:

@@ -5,14 +5,16 @@ Specified in docs/spec/serve.md, section 1.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelreg.errors import InputError, ModelregError, NotPermittedError
-from modelreg.format.names import ReleaseId
+from modelreg.format.names import AtRelease, ReleaseId
 from modelreg.home import Home
+from modelreg.ledger.records import Move
 from modelreg.ledger.view import View
+from modelreg_verifier.pace import Pace
 from modelreg_verifier.serving.copies import Source, VerifiedCopy, resolve, verified_copy
 from modelreg_verifier.serving.engine import Engine
 from modelreg_verifier.serving.models import Served, ServedModels
@@ -28,6 +30,7 @@ __all__ = ["Loader", "Loading", "Vouched"]
 
 Event = Callable[[dict[str, Any]], None]
 _Key = tuple[str, str]
+_Subject = tuple[str, ...]
 _LEDGER = ("", "")
 
 
@@ -51,6 +54,7 @@ class Loading:
         remark: told what happens, in words.
         plans: by which files are traced; others run whole.
         vouch: looks up what the ledger says of a release with these paths.
+        every: seconds between looks at the ledger.
     """
 
     home: Path
@@ -60,17 +64,24 @@ class Loading:
     remark: Callable[[str], None] = lambda _: None
     plans: PlanTable = field(default_factory=PlanTable)
     vouch: Callable[[Source, frozenset[str]], Vouched] = lambda *_: Vouched()
+    every: float = 15.0
 
 
 class Loader:
     """Fills a table of served models from targets.
+
+    Attributes:
+        models: the table.
+        pace: when to look at the ledger again.
 
     Raises, on construction: what the ledger, a copy or the runtime has against a target.
     """
 
     def __init__(self, targets: Sequence[Target], loading: Loading) -> None:
         self._loading = loading
-        self._wrong: dict[_Key, str] = {}
+        self._wrong: dict[_Subject, str] = {}
+        self._ready: dict[_Key, Served] = {}
+        self.pace = Pace(loading.every)
         home = Home(loading.home)
         with loading.ledger() as view:
             found = [resolve(home, view, target, allow_yanked=loading.allow_yanked) for target in targets]
@@ -87,16 +98,23 @@ class Loader:
     def refresh(self, event: Event) -> None:
         """Look at the ledger again: take in what channels name now, and out what was yanked.
 
+        What a channel is going to name is loaded beforehand, so that it is taken in at once.
+
         Args:
             event: told of each change, and once of what went wrong; nothing is raised for either.
         """
         try:
             home = Home(self._loading.home)
             with self._loading.ledger() as view:
+                planned = [view.planned(target.reference) for target in self._targets.values()]
+                self.pace.looked(view, min((move.block for move in planned if move), default=None))
                 for key, target in self._targets.items():
                     self._refresh(home, view, key, target, event)
+                for (key, target), move in zip(self._targets.items(), planned, strict=True):
+                    self._prepare(home, view, key, target, move, event)
             self._wrong.pop(_LEDGER, None)
         except ModelregError as error:
+            self.pace.failed()
             self._tell(event, _LEDGER, {"event": "ledger"}, error)
 
     def _refresh(self, home: Home, view: View, key: _Key, target: Target, event: Event) -> None:
@@ -108,7 +126,9 @@ class Loader:
                 event({"event": "out", **facts, "version": served.version, "release": str(served.release)})
             source = resolve(home, view, target, allow_yanked=self._loading.allow_yanked)
             if served is None or served.release != source.release.release_id:
-                new = self._load(target, source)
+                new = self._ready.get(key)
+                if new is None or new.release != source.release.release_id:
+                    new = self._load(target, source)
                 self.models.put(new)
                 event({"event": "in", **facts, "version": new.version, "release": str(new.release)})
             elif self._breaks_terms(source, served):
@@ -120,7 +140,26 @@ class Loader:
             state = {"event": "kept", "version": kept.version} if kept else {"event": "absent"}
             self._tell(event, key, state | facts, error)
 
-    def _tell(self, event: Event, key: _Key, facts: dict[str, Any], error: ModelregError) -> None:
+    def _prepare(
+        self, home: Home, view: View, key: _Key, target: Target, move: Move | None, event: Event
+    ) -> None:
+        """Have what a channel is going to name at hand, and nothing else."""
+        ready = self._ready.get(key)
+        if ready is not None and (move is None or ready.release != move.release):
+            del self._ready[key]
+        if move is None or key in self._ready:
+            return
+        facts = {"model": key[0], "selector": key[1], "block": move.block}
+        try:
+            ahead = replace(target, reference=AtRelease(move.release))
+            source = resolve(home, view, ahead, allow_yanked=self._loading.allow_yanked)
+            new = self._ready[key] = self._load(target, source)
+            event({"event": "ready", **facts, "version": new.version, "release": str(new.release)})
+            self._wrong.pop((*key, "planned"), None)
+        except ModelregError as error:
+            self._tell(event, (*key, "planned"), {"event": "unready", **facts}, error)
+
+    def _tell(self, event: Event, key: _Subject, facts: dict[str, Any], error: ModelregError) -> None:
         """Tell of an error when it is new, not every time that the ledger is read."""
         if self._wrong.get(key) != str(error):
             self._wrong[key] = str(error)

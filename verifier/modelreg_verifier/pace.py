@@ -1,0 +1,59 @@
+"""When a follower of a channel looks at the ledger next. Specified in docs/spec/serve.md, section 1."""
+
+import time
+from collections.abc import Callable
+
+from modelreg.errors import ModelregError
+from modelreg.ledger.view import View
+
+__all__ = ["Pace"]
+
+_SHORTEST = 0.05
+
+
+class Pace:
+    """Looks come every so often, and closer together as the block of a planned move comes near.
+
+    A look reads the ledger with its proofs; between two, where a move is near, a glance reads only how high
+    the chain is.
+
+    Args:
+        every: seconds between looks.
+    """
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._looked = -every
+        self._move: int | None = None
+        self._height = 0
+        self._block_seconds = every
+
+    def looked(self, view: View, move: int | None) -> None:
+        """Note a look, and the block of the next planned move, if there is one."""
+        self._looked = time.monotonic()
+        self._move, self._height = move, view.header.number
+        if move is not None:
+            self._block_seconds = view.block_seconds() or self._every
+
+    def failed(self) -> None:
+        """Note a look that could not be had: the next one comes after the usual time."""
+        self._looked, self._move = time.monotonic(), None
+
+    def is_due(self, height: Callable[[], int]) -> bool:
+        """Whether to look now; `height` gives the number of the newest block."""
+        if self._move is None or time.monotonic() >= self._looked + self._every:
+            return True
+        try:
+            self._height = height()
+        except ModelregError:
+            return True
+        return self._height >= self._move
+
+    @property
+    def seconds(self) -> float:
+        """How long to wait before `is_due` is asked again."""
+        if self._move is None:
+            return self._every
+        # Halving what is left takes few glances, though blocks come unevenly; the last block gets four.
+        left = max((self._move - self._height - 1) / 2, 0.25) * self._block_seconds
+        return min(self._every, max(left, _SHORTEST))
