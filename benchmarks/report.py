@@ -1,6 +1,7 @@
 """Run one comparison and put its tables into docs/benchmarks.md.
 
 python -m benchmarks.report transfer --corpus DIR
+python -m benchmarks.report squash --corpus DIR
 python -m benchmarks.report delta --corpus DIR --peers PYTHON
 python -m benchmarks.report throughput
 python -m benchmarks.report startup

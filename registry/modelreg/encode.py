@@ -20,7 +20,7 @@ from modelreg.format.dtypes import DType
 from modelreg.format.manifest import MAX_BASES, Base, BaseRange, Chunk, FileEntry, Manifest
 from modelreg.format.manifest_blocks import write_manifest
 from modelreg.format.merkle import content_root, file_leaves
-from modelreg.lineage import Lineage, Parent
+from modelreg.lineage import KEYFRAME_DEPTH, Lineage, Parent
 from modelreg.low_rank import Matrix, matrix_finder
 from modelreg.parallel import map_ordered, worker_count
 from modelreg.renamed import find_renamed
@@ -60,6 +60,7 @@ def encode_release(
     sibling: Parent | None = None,
     adapter: Adapter | None = None,
     algorithm: HashAlgorithm = HashAlgorithm.BLAKE3_256,
+    deepest: int = KEYFRAME_DEPTH,
     progress: Callable[[int], None] = lambda _: None,
 ) -> EncodedRelease:
     """Encode files against a parent.
@@ -73,12 +74,13 @@ def encode_release(
         sibling: the same release in another precision, of which chunks may be casts.
         adapter: what was merged into the parent's matrices, as a hint.
         algorithm: the hash of chunks and blocks.
+        deepest: bases behind each other that a chunk may have.
         progress: told the bytes of plaintext done since the last call.
 
     Raises:
         InputError: a file changed meanwhile, or the parent uses another hash.
     """
-    lineage = Lineage(parent, blocks, algorithm)
+    lineage = Lineage(parent, blocks, algorithm, deepest)
     # A lineage that fills the table of bases leaves no place for the sibling.
     usable = sibling and sibling.manifest.algorithm is algorithm and len(lineage.bases) < MAX_BASES
     kin = Lineage(sibling if usable else None, blocks, algorithm)

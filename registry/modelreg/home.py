@@ -1,6 +1,5 @@
 """A home: the directory that holds a user's settings, keys, chain, blocks and records of copies."""
 
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -11,6 +10,7 @@ from modelreg.config import Config, read_config
 from modelreg.errors import InputError, ModelregError, UnreachableError
 from modelreg.format.cid import Cid
 from modelreg.format.selection import select_rows
+from modelreg.format.squash import Squash
 from modelreg.ledger.quorum import QuorumRpc
 from modelreg.ledger.reader import Reader
 from modelreg.ledger.rpc import EmbeddedRpc, Rpc
@@ -28,8 +28,11 @@ from modelreg.store.pins import Pins
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg.store.remote import AsyncSource, Threaded
 from modelreg.store.replicate import fetch_dag
+from modelreg.store.squashes import Squashes, offered_by
 
-__all__ = ["HeldBlocks", "Home", "open_rpc"]
+__all__ = ["Home", "open_rpc"]
+
+_OFFER_SECONDS = 5.0
 
 
 class Home:
@@ -76,6 +79,24 @@ class Home:
     def kubo_pins(self) -> Pins:
         """What this home pinned at its Kubo daemon."""
         return Pins(self.root / "kubo-pins")
+
+    @cached_property
+    def squashes(self) -> Squashes:
+        """The squashed differences that this home offers."""
+        return Squashes(self.root / "squashes")
+
+    def kept(self) -> list[Cid]:
+        """The roots of the DAGs that `gc` keeps."""
+        return [*self.pins.list().values(), *self.squashes.manifests()]
+
+    def squashes_to(self, content_root: bytes) -> tuple[Squash, ...]:
+        """The squashes that lead to a release, by the word of this home's peers and its own."""
+        homes = [peer for peer in self.config.peers if isinstance(peer, Path)]
+        near = [self.squashes, *(Squashes(peer / "squashes") for peer in homes)]
+        far = [Gateway(peer) for peer in self.config.peers if isinstance(peer, str)]
+        found = [squash for squashes in near for squash in _readable(squashes, content_root)]
+        offered = offered_by(far, content_root, seconds=_OFFER_SECONDS) if far else ()
+        return tuple(dict.fromkeys([*found, *offered]))
 
     @cached_property
     def local_store(self) -> LocalStore:
@@ -214,28 +235,6 @@ def open_rpc(urls: Sequence[str]) -> Iterator[Rpc]:
         yield endpoints[0] if len(endpoints) == 1 else opened.enter_context(closing(QuorumRpc(endpoints)))
 
 
-class HeldBlocks:
-    """The blocks that a home holds, in stores and in copies, for others; copies come and go meanwhile.
-
-    Called from several threads.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._lock = threading.Lock()
-        self._seen: int | None = None
-        self._source: BlockSource | None = None
-
-    def __call__(self) -> BlockSource:
-        """What there is now."""
-        records = self._root / "installed"
-        with self._lock:
-            changed = records.stat().st_mtime_ns if records.exists() else 0
-            if self._source is None or changed != self._seen:
-                self._source, self._seen = Home(self._root).held, changed
-            return self._source
-
-
 class _AbsentPeer:
     """A peer whose store cannot be opened; what is not to be had elsewhere fails with the reason."""
 
@@ -249,6 +248,13 @@ class _AbsentPeer:
 
     def has(self, cid: Cid) -> bool:  # noqa: ARG002  of the protocol
         return False
+
+
+def _readable(squashes: Squashes, content_root: bytes) -> tuple[Squash, ...]:
+    try:
+        return squashes.of(content_root)
+    except ModelregError:
+        return ()
 
 
 def _peer_sources(peer: Path) -> list[BlockSource]:

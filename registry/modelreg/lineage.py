@@ -19,10 +19,10 @@ from modelreg.format.tensors import FileFormat
 from modelreg.store.base import BlockSource
 from modelreg.store.plaintext import Plaintext
 
-__all__ = ["Lineage", "Parent"]
+__all__ = ["KEYFRAME_DEPTH", "Lineage", "Parent"]
 
 # Half of what a reader accepts: a node that starts cold decodes the whole chain.
-_KEYFRAME_DEPTH = MAX_DEPTH // 2
+KEYFRAME_DEPTH = MAX_DEPTH // 2
 # Deeper than any chain that readers accept: where looking into a lineage made to harm ends.
 _LOOK_DEPTH = 4 * MAX_DEPTH
 
@@ -63,6 +63,7 @@ class Lineage:
         parent: the release; without one there is nothing to refer to.
         blocks: gives the blocks of the releases.
         algorithm: the hash of the child.
+        deepest: bases behind each other that a chunk of the child may have.
 
     Attributes:
         bases: these releases, at most MAX_BASES.
@@ -70,8 +71,15 @@ class Lineage:
     Raises, on construction: InputError if the parent uses another hash.
     """
 
-    def __init__(self, parent: Parent | None, blocks: BlockSource, algorithm: HashAlgorithm) -> None:
+    def __init__(
+        self,
+        parent: Parent | None,
+        blocks: BlockSource,
+        algorithm: HashAlgorithm,
+        deepest: int = KEYFRAME_DEPTH,
+    ) -> None:
         self._parent = parent
+        self._deepest = deepest
         self._plaintext = Plaintext(blocks)
         self._taken: dict[int, Chunk | None] = {}
         self._needs: dict[tuple[Cid, int], _Need] = {}
@@ -120,7 +128,7 @@ class Lineage:
             need = self._need(self._parent.cid, self._parent.manifest, at, _LOOK_DEPTH)
         except VerificationError:
             return False
-        return need.depth <= _KEYFRAME_DEPTH
+        return need.depth <= self._deepest
 
     def read(self, at: BaseRange) -> bytes | None:
         """A range of the parent's plaintext; None where its blocks are not what its manifest names.

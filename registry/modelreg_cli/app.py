@@ -45,6 +45,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "pin": ("keep", "Keep a release's blocks."),
     "unpin": ("keep", "Stop keeping a release's blocks."),
     "gc": ("keep", "Remove blocks that no pin keeps."),
+    "squash": ("squash", "Offer the difference from an older release in one piece."),
     "bundle": ("bundle", "Write the evidence for a release to a file, to verify offline."),
     "chain": ("chain", "Serve and check the embedded chain."),
     "doctor": ("doctor", "Say what is wrong with this set-up and how to mend it."),

@@ -51,15 +51,15 @@ def _serve(
     from modelreg.chain import open_chain
     from modelreg.chain.server import serve
     from modelreg.gateway import BlockServer
-    from modelreg.home import HeldBlocks
+    from modelreg.held import HeldBlocks
 
-    file = _file(session)
+    file, held = _file(session), HeldBlocks(session.root)
     with open_chain(file, readonly=read_only) as chain:
         serve(
             chain,
             host=host,
             port=port,
-            blocks=BlockServer(HeldBlocks(session.root)).answer,
+            blocks=BlockServer(held, held.squashes).answer,
             block_seconds=block_time,
             ready=lambda url: session.output.result({"url": url}, url),
         )

@@ -46,6 +46,7 @@ def unpin_command(session: Session, reference: Reference) -> None:
     with session.ledger() as view:
         release = view.resolve(reference)
     try:
+        session.home.squashes.remove(release.content_root)
         session.home.pins.remove(str(release.release_id))
     except NotFoundError:
         raise NotFoundError(f"{reference} is not pinned here", hint="`modelreg pin` lists the pins") from None
@@ -63,7 +64,7 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
     report = collect(
         home.local_store,
         home.store_lock,
-        lambda: home.pins.list().values(),
+        home.kept,
         dry_run=dry_run,
         remark=session.output.remark,
     )
@@ -89,7 +90,7 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
 
 def _unpin_at_kubo(home: "Home", kubo: "KuboStore", *, dry_run: bool) -> int:
     """Unpin at Kubo what this home pinned there and keeps no longer; its blocks may be others' too."""
-    kept = set(home.pins.list().values())
+    kept = set(home.kept())
     gone = {name: cid for name, cid in home.kubo_pins.list().items() if cid not in kept}
     for name, cid in () if dry_run else gone.items():
         with contextlib.suppress(NotFoundError):

@@ -123,7 +123,7 @@ def serve_command(
     """
     require_inference()
     from modelreg.gateway import BlockServer
-    from modelreg.home import HeldBlocks
+    from modelreg.held import HeldBlocks
     from modelreg_verifier.serving.engine import limit_memory
     from modelreg_verifier.serving.limits import Limits
     from modelreg_verifier.serving.loader import Loader, Loading
@@ -142,7 +142,7 @@ def serve_command(
         allowed_hosts=allow_host,
         limits=Limits(queue=queue),
     )
-    table = PlanTable(read_plans(plans))
+    table, given = PlanTable(read_plans(plans)), HeldBlocks(session.root)
     allowed = set(map(parse_auditor, auditors))
     limit_memory(memory * _MIB if memory else _half_of_memory())
     tune_process()
@@ -170,7 +170,7 @@ def serve_command(
             loader.models,
             settings,
             recorder=service.recorder if service else None,
-            blocks=BlockServer(HeldBlocks(session.root)) if blocks else None,
+            blocks=BlockServer(given, given.squashes) if blocks else None,
             pages=service.pages(loader.models, released_engines(loading)) if service else None,
             log=_log,
         )

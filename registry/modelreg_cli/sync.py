@@ -193,12 +193,14 @@ def _estimated(home: "Home", release: "Release", target: Path, only: tuple[str, 
     from modelreg_verifier.estimate import estimate
     from modelreg_verifier.fetch import FetchingSource
     from modelreg_verifier.release import read_release
+    from modelreg_verifier.squashed import cheapest_encoding
 
     source = FetchingSource(home.blocks, keep=False)
     manifest = read_release(release, Plaintext(source))
     rows = select_rows(manifest, only) if only else None
     wanted = range(len(manifest.chunks)) if rows is None else rows
-    found = estimate(manifest, wanted, source, home.blocks, home.local_plaintext)
+    encoding = cheapest_encoding(home, release, manifest, wanted, source)
+    found = estimate(encoding, wanted, source, home.blocks, home.local_plaintext)
     return _document(release, manifest, rows, target, only, found.bytes, found) | {"dry_run": True}
 
 

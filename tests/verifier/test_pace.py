@@ -40,7 +40,12 @@ def test_without_a_move_every_look_is_due(world):
     assert found.is_due(world.height)
     found.looked(world.view(), None)
     assert found.seconds == 15
+    world.now += 14.5
+    assert not found.is_due(world.height)
+    assert found.seconds == 0.5
+    world.now += 0.5
     assert found.is_due(world.height)
+    assert found.seconds == 0
     assert world.glances == 0
 
 

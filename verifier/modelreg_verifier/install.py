@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelreg.errors import NotFoundError, UnreachableError, VerificationError
 from modelreg.format.manifest import Manifest
 from modelreg.format.release import Release
 from modelreg.format.selection import select_rows
@@ -13,6 +14,7 @@ from modelreg.store.installed import Copy
 from modelreg.store.plaintext import Plaintext
 from modelreg_verifier.fetch import FetchingSource
 from modelreg_verifier.release import read_release
+from modelreg_verifier.squashed import cheapest_encoding
 from modelreg_verifier.sync import Copied, copy_release, stage_release
 
 __all__ = ["Installation", "install_release", "prefetch_release"]
@@ -39,11 +41,14 @@ def prefetch_release(
     remark: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Do all of `install_release` but let the copy appear: doing that later fetches nothing any more."""
-    source = FetchingSource(home.blocks)
     with home.store_lock.shared(remark):
-        manifest = read_release(release, Plaintext(source))
-        rows = select_rows(manifest, only) if only else None
-        stage_release(manifest, target, source, home.local_plaintext, rows, remark=remark)
+        plan = _Plan.of(home, release, only)
+        plan.carry_out(
+            lambda encoding: stage_release(
+                encoding, target, plan.source, home.local_plaintext, plan.rows, remark=remark
+            ),
+            remark,
+        )
 
 
 def install_release(
@@ -65,35 +70,69 @@ def install_release(
         reference: what the user called the release.
         only: globs of files and tensors; none for all.
         progress: given the bytes to copy, gives what is told the bytes done since.
-        remark: told if another process is waited for.
+        remark: told if another process is waited for, and if a squash is of no use.
 
     Raises:
         What `read_release` and `copy_release` raise, and UnreachableError where Kubo does not pin.
     """
     copy = Copy(str(target), reference, str(release.release_id), str(release.manifest_cid), only)
-    source = FetchingSource(home.blocks)
 
     def note() -> None:
         home.pins.add(copy.release, copy.manifest_cid)
         home.installed.add(copy)
 
     with home.store_lock.shared(remark):
+        plan = _Plan.of(home, release, only)
+        with progress(plan.size) as advance:
+            copied = plan.carry_out(
+                lambda encoding: copy_release(
+                    encoding,
+                    target,
+                    plan.source,
+                    home.local_plaintext,
+                    plan.rows,
+                    note=note,
+                    progress=advance,
+                    remark=remark,
+                ),
+                remark,
+            )
+    if plan.rows is None:
+        # The copy holds now what Kubo may lack.
+        home.local_plaintext.add(plan.manifest, target)
+        home.keep_at_kubo(release.manifest_cid, reference)
+    return Installation(plan.manifest, plan.rows, copied, plan.source.fetched_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is copied, by which encoding. `rows` are the chunks of a part, None for all."""
+
+    source: FetchingSource
+    manifest: Manifest
+    encoding: Manifest
+    rows: frozenset[int] | None
+
+    @classmethod
+    def of(cls, home: Home, release: Release, only: tuple[str, ...]) -> "_Plan":
+        source = FetchingSource(home.blocks)
         manifest = read_release(release, Plaintext(source))
         rows = select_rows(manifest, only) if only else None
-        size = manifest.size if rows is None else sum(manifest.chunks[row].length for row in rows)
-        with progress(size) as advance:
-            copied = copy_release(
-                manifest,
-                target,
-                source,
-                home.local_plaintext,
-                rows,
-                note=note,
-                progress=advance,
-                remark=remark,
-            )
-    if rows is None:
-        # The copy holds now what Kubo may lack.
-        home.local_plaintext.add(manifest, target)
-        home.keep_at_kubo(release.manifest_cid, reference)
-    return Installation(manifest, rows, copied, source.fetched_bytes)
+        wanted = range(len(manifest.chunks)) if rows is None else sorted(rows)
+        return cls(source, manifest, cheapest_encoding(home, release, manifest, wanted, source), rows)
+
+    @property
+    def size(self) -> int:
+        """Bytes to copy."""
+        chunks = self.manifest.chunks
+        return self.manifest.size if self.rows is None else sum(chunks[row].length for row in self.rows)
+
+    def carry_out(self, copy: Callable[[Manifest], Copied], remark: Callable[[str], None]) -> Copied:
+        """Copy; where a squash breaks its promise, by the published encoding."""
+        if self.encoding is self.manifest:
+            return copy(self.manifest)
+        try:
+            return copy(self.encoding)
+        except (VerificationError, NotFoundError, UnreachableError) as error:
+            remark(f"a squashed difference is of no use: {error}; fetching what was published")
+            return copy(self.manifest)

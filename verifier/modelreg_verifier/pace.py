@@ -41,8 +41,10 @@ class Pace:
 
     def is_due(self, height: Callable[[], int]) -> bool:
         """Whether to look now; `height` gives the number of the newest block."""
-        if self._move is None or time.monotonic() >= self._looked + self._every:
+        if self._rest <= 0:
             return True
+        if self._move is None:
+            return False
         try:
             self._height = height()
         except ModelregError:
@@ -52,8 +54,14 @@ class Pace:
     @property
     def seconds(self) -> float:
         """How long to wait before `is_due` is asked again."""
+        rest = max(self._rest, 0.0)
         if self._move is None:
-            return self._every
+            return rest
         # Halving what is left takes few glances, though blocks come unevenly; the last block gets four.
         left = max((self._move - self._height - 1) / 2, 0.25) * self._block_seconds
-        return min(self._every, max(left, _SHORTEST))
+        return min(rest, max(left, _SHORTEST))
+
+    @property
+    def _rest(self) -> float:
+        """Seconds until a look is due in any case."""
+        return self._looked + self._every - time.monotonic()

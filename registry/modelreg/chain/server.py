@@ -24,6 +24,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _LOG = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 64
+_BLOCK_PATHS = ("/ipfs/", "/squashes/")
 _WORKERS = 8
 _READ_SECONDS = 10.0  # for the headers, and again for the body
 _WRITE_SECONDS = 30.0
@@ -67,7 +68,7 @@ class ChainServer:
         host: the interface to listen on.
         port: 0 lets the system choose.
         allowed_hosts: names besides `localhost` under which clients may address the server.
-        blocks: answers what is asked below `/ipfs/`.
+        blocks: answers what is asked below `/ipfs/` and `/squashes/`.
         block_seconds: after how long without a block an empty one is mined; None for never.
 
     Raises:
@@ -167,7 +168,7 @@ class ChainServer:
         return None
 
     def _asks_for_blocks(self, request: web.BaseRequest) -> bool:
-        return self._blocks is not None and request.path.startswith("/ipfs/")
+        return self._blocks is not None and request.path.startswith(_BLOCK_PATHS)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         refusal = self._refusal(request)

@@ -2,4 +2,6 @@
 
 from modelreg.gateway.server import BlockServer
 
-__all__ = ["BlockServer"]
+__all__ = ["PATHS", "BlockServer"]
+
+PATHS = ("/ipfs/", "/squashes/")

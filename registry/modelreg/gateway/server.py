@@ -1,7 +1,8 @@
 """The gateway over HTTP. Specified in docs/spec/gateway.md."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from aiohttp import web
@@ -9,6 +10,7 @@ from aiohttp import web
 from modelreg.errors import ModelregError
 from modelreg.format.car import write_car
 from modelreg.format.cid import Cid
+from modelreg.format.squash import Squash, write_offer
 from modelreg.gateway.request import PROBE, BlockRequest, Form, Unacceptable, parse_range, parse_request
 from modelreg.gateway.walk import walk
 from modelreg.store.base import BlockSource
@@ -21,18 +23,25 @@ _WRITE_SECONDS = 30.0
 _WRITE_BYTES = 64 << 10
 _BLOCK_SECONDS = 180.0
 _YEAR = 31_536_000
+_SQUASHES = "/squashes/"
+_ROOT = re.compile(r"0x([0-9a-f]{64})")
 _CAR_TYPE = f"{Form.CAR.value}; version=1; order=dfs; dups=n"
 
 
 class BlockServer:
-    """Answers GET and HEAD below `/ipfs/`.
+    """Answers GET and HEAD below `/ipfs/` and `/squashes/`.
 
     Args:
         blocks: gives the source that is served, which may be another each time.
+        squashes: gives the squashes that lead to a content root.
     """
 
-    def __init__(self, blocks: Callable[[], BlockSource]) -> None:
-        self._blocks = blocks
+    def __init__(
+        self,
+        blocks: Callable[[], BlockSource],
+        squashes: Callable[[bytes], Sequence[Squash]] = lambda _: (),
+    ) -> None:
+        self._blocks, self._squashes = blocks, squashes
         self._running = 0
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -50,6 +59,8 @@ class BlockServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD"):
             return await _send(request, _refusal(405, "use GET or HEAD", {"Allow": "GET, HEAD"}))
+        if request.path.startswith(_SQUASHES):
+            return await _send(request, await asyncio.to_thread(self._offer, request.path))
         wanted = parse_request(request.path, request.query, request.headers)
         first = b"" if wanted.cid is None else await asyncio.to_thread(self._find, wanted.cid)
         if first is None:
@@ -61,6 +72,17 @@ class BlockServer:
         source = await asyncio.to_thread(self._source)
         pieces = write_car([wanted.cid], walk(wanted.cid, wanted.scope, source))
         return await _send_archive(request, wanted, pieces)
+
+    def _offer(self, path: str) -> web.Response:
+        root = _ROOT.fullmatch(path.removeprefix(_SQUASHES))
+        if root is None:
+            raise Unacceptable(400, "a content root is expected after /squashes/")
+        try:
+            offer = write_offer(self._squashes(bytes.fromhex(root[1])))
+        except ModelregError:
+            raise Unacceptable(503, "the squashes of this home cannot be read now") from None
+        headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+        return web.Response(body=offer, content_type="application/json", headers=headers)
 
     def _source(self) -> BlockSource:
         try:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from modelreg.errors import FormatError, InputError, NotFoundError, NotPermittedError, UnreachableError
 from modelreg.format.block import MAX_BLOCK_BYTES, check_block
 from modelreg.format.cid import Cid
+from modelreg.format.squash import OFFER_BYTES_MAX, Squash, read_offer
 from modelreg.store.remote import BusyError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gateway"]
 
-_RAW = "application/vnd.ipld.raw"
+_RAW, _JSON = "application/vnd.ipld.raw", "application/json"
 _PIECE_BYTES = 64 << 10
 _ABSENT = frozenset({404, 410, 451})
 _BUSY = frozenset({408, 429})
@@ -54,26 +55,35 @@ class Gateway:
 
     async def fetch(self, cid: Cid, session: "aiohttp.ClientSession") -> bytes:
         """See AsyncSource."""
-        import aiohttp
-
-        url = f"{self._url}/ipfs/{cid}?format=raw"
-        headers = {"Accept": _RAW, "Accept-Encoding": "identity"}
-        try:
-            async with session.get(url, headers=headers, allow_redirects=False) as response:
-                self._check_status(cid, response)
-                block = await _read(cid, response)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            found = f"{type(error).__name__}: {error}"[:300]
-            raise UnreachableError(f"no answer from {self.name}", found=found) from None
+        block = await self._get(f"/ipfs/{cid}?format=raw", _RAW, MAX_BLOCK_BYTES, f"block {cid}", session)
         check_block(cid, block)
         return block
 
-    def _check_status(self, cid: Cid, response: "aiohttp.ClientResponse") -> None:
+    async def squashes(self, release: bytes, session: "aiohttp.ClientSession") -> tuple[Squash, ...]:
+        """The squashed differences that lead to a content root, by the node's word. Raises as `fetch`."""
+        path = f"/squashes/0x{release.hex()}"
+        return read_offer(await self._get(path, _JSON, OFFER_BYTES_MAX, "squashes on offer", session))
+
+    async def _get(
+        self, path: str, kind: str, most: int, what: str, session: "aiohttp.ClientSession"
+    ) -> bytes:
+        import aiohttp
+
+        headers = {"Accept": kind, "Accept-Encoding": "identity"}
+        try:
+            async with session.get(self._url + path, headers=headers, allow_redirects=False) as response:
+                self._check_status(what, response)
+                return await _read(what, most, response)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            found = f"{type(error).__name__}: {error}"[:300]
+            raise UnreachableError(f"no answer from {self.name}", found=found) from None
+
+    def _check_status(self, what: str, response: "aiohttp.ClientResponse") -> None:
         status = response.status
         if status == 200:
             return
         if status in _ABSENT:
-            raise NotFoundError(f"block {cid} at {self.name}")
+            raise NotFoundError(f"{what} at {self.name}")
         if status in _REFUSED:
             raise NotPermittedError(f"{self.name} refuses us", found=f"HTTP {status}")
         if status in _BUSY or status >= _SERVER_ERRORS:
@@ -83,11 +93,11 @@ class Gateway:
         raise UnreachableError(f"{self.name} is no gateway for us", expected="HTTP 200", found=status)
 
 
-async def _read(cid: Cid, response: "aiohttp.ClientResponse") -> bytes:
-    """The body; more than a block is a lie, whatever comes after."""
-    block = bytearray()
+async def _read(what: str, most: int, response: "aiohttp.ClientResponse") -> bytes:
+    """The body; more than may be is a lie, whatever comes after."""
+    body = bytearray()
     async for piece in response.content.iter_chunked(_PIECE_BYTES):
-        block += piece
-        if len(block) > MAX_BLOCK_BYTES:
-            raise FormatError(f"block {cid}", expected=f"at most {MAX_BLOCK_BYTES} bytes", found="more")
-    return bytes(block)
+        body += piece
+        if len(body) > most:
+            raise FormatError(what, expected=f"at most {most} bytes", found="more")
+    return bytes(body)

@@ -85,6 +85,8 @@ class Loader:
         home = Home(loading.home)
         with loading.ledger() as view:
             found = [resolve(home, view, target, allow_yanked=loading.allow_yanked) for target in targets]
+            if not any(view.planned(target.reference) for target in targets):
+                self.pace.looked(view, None)
         self._targets = {
             (target.served_name(source.model), target.selector): target
             for target, source in zip(targets, found, strict=True)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from modelreg import __version__
 from modelreg.errors import NotFoundError, UnreachableError
-from modelreg.gateway import BlockServer
+from modelreg.gateway import PATHS, BlockServer
 from modelreg_verifier.serving.exchange import Refusal, Reply, send
 from modelreg_verifier.serving.guard import Guard
 from modelreg_verifier.serving.inference import FULL_SECONDS, Inferences
@@ -163,7 +163,7 @@ class InferenceServer:
         started = time.perf_counter()
         facts: dict[str, Any] = {"route": "none"}
         try:
-            if self._blocks is not None and request.path.startswith("/ipfs/"):
+            if self._blocks is not None and request.path.startswith(PATHS):
                 return await self._give_blocks(request, self._blocks, facts)
             reply = await self._reply(request, facts)
         except Refusal as refusal:

@@ -1,0 +1,263 @@
+"""`squash`: a node that lags fetches one difference in place of the chain, whoever offers it."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from modelreg.format.cid import Cid, Codec
+from modelreg.format.digest import HashAlgorithm
+from modelreg.format.manifest import Base, Payload
+from modelreg.format.manifest_blocks import write_manifest
+from modelreg.format.squash import Squash
+from modelreg.home import Home
+from tests.cli.command import blocks, done, modelreg, refused, tree
+from tests.cli.models import weights, write_huggingface
+
+MODEL = "acme/steps"
+STEPS = 6
+LAST = f"1.{STEPS}.0"
+
+
+def trained(tensors, seed):
+    """One more step for every weight."""
+    random = np.random.default_rng(seed)
+    return {
+        name: array + (random.normal(size=array.shape) * 1e-5).astype("<f4")
+        for name, array in tensors.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def _chain(tmp_path_factory, _empty_home):
+    import shutil
+
+    root = tmp_path_factory.mktemp("chain")
+    home, tensors = shutil.copytree(_empty_home, root / "home"), weights()
+    for step in range(STEPS + 1):
+        path = write_huggingface(root / f"step-{step}", tensors)
+        done(home, "publish", path, "--model", MODEL, "--version", f"1.{step}.0")
+        tensors = trained(tensors, step)
+    return home, root / f"step-{STEPS}"
+
+
+@pytest.fixture
+def chain(_chain, tmp_path):
+    """A home that published a chain of releases, a node that has the first, and the last one's files."""
+    import shutil
+
+    home = shutil.copytree(_chain[0], tmp_path / "home")
+    node = tmp_path / "node"
+    done(node, "init", "--join", home)
+    done(node, "sync", f"{MODEL}@1.0.0", "--to", tmp_path / "old")
+    return home, node, _chain[1]
+
+
+def fetch(node, place="new"):
+    document = done(node, "sync", f"{MODEL}@{LAST}", "--to", node.parent / place)
+    return document["bytes"]["fetched"]
+
+
+def test_a_node_that_lags_fetches_the_squash(chain, tmp_path):
+    home, node, files = chain
+    other = tmp_path / "other"
+    done(other, "init", "--join", home)
+    done(other, "sync", f"{MODEL}@1.0.0", "--to", tmp_path / "other-old")
+    by_chain = fetch(other, "by-chain")
+    document = done(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0")
+    [row] = document["squashes"]
+    estimated = done(node, "sync", f"{MODEL}@{LAST}", "--to", tmp_path / "new", "--dry-run")
+    by_squash = fetch(node)
+    assert tree(tmp_path / "new") == tree(tmp_path / "by-chain") == tree(files)
+    assert by_squash <= 0.6 * by_chain
+    assert by_squash >= row["bytes"] // 2
+    assert abs(estimated["bytes"]["fetched"] - by_squash) <= 0.02 * by_squash
+    assert done(node, "verify", tmp_path / "new")["problems"] == []
+    done(node, "gc")
+    assert done(node, "doctor")
+    done(node, "sync", f"{MODEL}@{LAST}", "--to", tmp_path / "again")
+    assert tree(tmp_path / "again") == tree(files)
+
+
+def test_a_squash_comes_over_http(chain, serving):
+    home, node, files = chain
+    [row] = done(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0")["squashes"]
+    url, _ = serving(home)
+    far = node.parent / "far"
+    done(far, "init", "--join", url)
+    done(far, "sync", f"{MODEL}@1.0.0", "--to", far.parent / "far-old")
+    assert fetch(far, "far-new") <= 1.2 * row["bytes"]
+    assert tree(far.parent / "far-new") == tree(files)
+    root = done(home, "show", f"{MODEL}@{LAST}")["content_root"]
+    with urllib.request.urlopen(f"{url}/squashes/{root}") as answer:
+        base = done(home, "show", f"{MODEL}@1.0.0")["content_root"]
+        assert json.load(answer) == {"squashes": [{"base": base, "manifest": row["manifest_cid"]}]}
+    with urllib.request.urlopen(f"{url}/squashes/0x{'00' * 32}") as answer:
+        assert json.load(answer) == {"squashes": []}
+    for path, status in (("/squashes/", 400), ("/squashes/0x00", 400), (f"/squashes/{root[2:]}", 400)):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(url + path)
+        assert caught.value.code == status
+
+
+def test_a_node_offers_one_too(chain, tmp_path):
+    """It need not be the publisher: whoever has both releases can."""
+    home, node, files = chain
+    helper = tmp_path / "helper"
+    done(helper, "init", "--join", home)
+    done(helper, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0")
+    config = node / "config.toml"
+    config.write_text(config.read_text().replace("peers = [", f'peers = ["{helper}", '))
+    before = len(blocks(node))
+    fetch(node)
+    assert tree(tmp_path / "new") == tree(files)
+    assert len(blocks(node)) > before
+
+
+def test_who_has_the_parent_or_nothing_takes_what_was_published(chain, tmp_path):
+    home, node, _ = chain
+    done(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0")
+    manifest = done(home, "show", f"{MODEL}@{LAST}")["manifest_cid"]
+    done(node, "sync", f"{MODEL}@1.{STEPS - 1}.0", "--to", tmp_path / "parent")
+    step = fetch(node)
+    empty = tmp_path / "empty"
+    done(empty, "init", "--join", home)
+    whole = fetch(empty, "whole")
+    assert step < whole / 5
+    assert Home(empty).local_store.has(Cid.parse(manifest))
+
+
+def test_gc_keeps_a_squash_until_its_release_is_unpinned(chain):
+    home, node, _ = chain
+    before = blocks(home)
+    done(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0", "--from", f"{MODEL}@1.2.0")
+    added = blocks(home) - before
+    done(home, "gc")
+    assert added <= blocks(home)
+    done(home, "unpin", f"{MODEL}@{LAST}")
+    done(home, "gc")
+    assert not added & blocks(home)
+    assert Home(home).squashes_to(bytes(32)) == ()
+    assert not [path for path in home.iterdir() if path.name.startswith(".squash-")]
+    assert node.exists()
+
+
+def test_squash_refuses(chain):
+    home, _, _ = chain
+    refused(home, "squash", f"{MODEL}@{LAST}", code=2)
+    refused(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@{LAST}", code=2)
+    refused(home, "squash", f"{MODEL}@9.9.9", "--from", f"{MODEL}@1.0.0", code=4)
+    refused(home, "squash", f"{MODEL}@{LAST}", "--from", "acme/none@1.0.0", code=4)
+    assert (
+        "1.0.0 to 1.6.0: "
+        in modelreg(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0", json_mode=False).out
+    )
+
+
+class Liar:
+    """Offers whatever the test makes of the true squash."""
+
+    def __init__(self, home):
+        self.home = Home(home)
+        shown = done(home, "show", f"{MODEL}@{LAST}"), done(home, "show", f"{MODEL}@1.0.0")
+        self.root, self.base = (bytes.fromhex(release["content_root"][2:]) for release in shown)
+        [row] = done(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0")["squashes"]
+        self.manifest = self.home.plaintext.manifest(Cid.parse(row["manifest_cid"]))
+
+    def offer(self, manifest, base=None):
+        cid, nodes = write_manifest(manifest)
+        self.home.local_store.put_many(nodes)
+        self.home.squashes.add(self.root, Squash(base or self.base, cid))
+
+    def block(self, data):
+        cid = Cid.of(Codec.RAW, data, HashAlgorithm.BLAKE3_256)
+        self.home.local_store.put_many([(cid, data)])
+        return cid
+
+
+def other_release(liar):
+    """A squash that leads elsewhere."""
+    manifest = done(liar.home.root, "show", f"{MODEL}@1.3.0")["manifest_cid"]
+    liar.offer(liar.home.plaintext.manifest(Cid.parse(manifest)))
+
+
+def wrong_payloads(liar):
+    """Small, and it does not decode."""
+    garbage = liar.block(os.urandom(64))
+    liar.offer(
+        replace(
+            liar.manifest,
+            chunks=tuple(
+                replace(chunk, payload=Payload(garbage, 0, 64), factors=None) if chunk.base else chunk
+                for chunk in liar.manifest.chunks
+            ),
+        )
+    )
+
+
+def absent_payloads(liar):
+    gone = Cid.of(Codec.RAW, b"nobody has this", HashAlgorithm.BLAKE3_256)
+    liar.offer(
+        replace(
+            liar.manifest,
+            chunks=tuple(
+                replace(chunk, payload=Payload(gone, 0, 15), factors=None) if chunk.base else chunk
+                for chunk in liar.manifest.chunks
+            ),
+        )
+    )
+
+
+def foreign_base(liar):
+    """It starts from a release that the node has not."""
+    manifest = Cid.parse(done(liar.home.root, "show", f"{MODEL}@1.3.0")["manifest_cid"])
+    root = liar.home.plaintext.manifest(manifest).content_root
+    liar.offer(replace(liar.manifest, bases=(Base(root, manifest),)))
+
+
+def renamed_base(liar):
+    """The base's content root, and another manifest."""
+    other = Cid.parse(done(liar.home.root, "show", f"{MODEL}@1.3.0")["manifest_cid"])
+    liar.offer(replace(liar.manifest, bases=(Base(liar.base, other),)))
+
+
+def other_formats(liar):
+    """What the content root does not bind: which of the bytes are tensors."""
+    files = tuple(replace(file, tensors=()) for file in liar.manifest.files)
+    liar.offer(replace(liar.manifest, files=files))
+
+
+def no_manifest(liar):
+    liar.home.squashes.add(liar.root, Squash(liar.base, liar.block(b"no manifest")))
+
+
+def absent_manifest(liar):
+    gone = Cid.of(Codec.DAG_CBOR, b"nobody has this", HashAlgorithm.BLAKE3_256)
+    liar.home.squashes.add(liar.root, Squash(liar.base, gone))
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        other_release,
+        wrong_payloads,
+        absent_payloads,
+        foreign_base,
+        renamed_base,
+        other_formats,
+        no_manifest,
+        absent_manifest,
+    ],
+)
+def test_malicious_peer_a_squash_that_is_none(chain, tmp_path, lie):
+    home, node, files = chain
+    lie(Liar(home))
+    outcome = modelreg(node, "sync", f"{MODEL}@{LAST}", "--to", tmp_path / "new")
+    assert outcome.code == 0
+    assert tree(tmp_path / "new") == tree(files)
+    assert ("of no use" in outcome.err) == (lie in (wrong_payloads, absent_payloads))
+    assert done(node, "verify", tmp_path / "new")["problems"] == []
