@@ -96,18 +96,27 @@ def _status(session: Session, replay: bool) -> None:  # noqa: FBT001  click pass
 @password_file_option
 @pass_session
 def _deploy(session: Session, yes: bool, password_file: Path | None) -> None:  # noqa: FBT001  as above
-    """Deploy the receipt log, unless the chain has it, where it is on every chain."""
+    """Deploy the contracts, unless the chain has them, where they are on every chain."""
     from modelreg.ledger.artifact import load_artifact
     from modelreg.ledger.receipt_log_writer import ReceiptLogWriter
 
     chain = session.home.config.chain
-    question = f"Deploy the receipt log on chain {chain.chain_id}?"
+    question = f"Deploy the contracts on chain {chain.chain_id}?"
     if chain.file is None and not yes and not session.confirm(question):
-        raise NotPermittedError("the receipt log is not deployed", hint="deploy it with --yes")
+        raise NotPermittedError("the contracts are not deployed", hint="deploy them with --yes")
     with session.writer(password_file) as writer:
-        receipt = ReceiptLogWriter(writer).deploy()
-    document = {"contract": f"0x{load_artifact('ReceiptLog').address.hex()}", **cost(receipt)}
-    session.output.result(document, f"the receipt log is at {document['contract']}")
+        # A home may name a registry at another place, which is there.
+        registry = writer.deploy() if chain.contract == load_artifact().address else None
+        receipt_log = ReceiptLogWriter(writer).deploy()
+    address = f"0x{load_artifact('ReceiptLog').address.hex()}"
+    document = {
+        "registry": {"contract": f"0x{chain.contract.hex()}", **cost(registry)},
+        "receipt_log": {"contract": address, **cost(receipt_log)},
+    }
+    session.output.result(
+        document,
+        "\n".join(f"{name.replace('_', ' '):11}  {row['contract']}" for name, row in document.items()),
+    )
 
 
 def _lines(document: dict[str, Any]) -> Iterator[str]:

@@ -105,10 +105,11 @@ def init_command(
     with _new_home(session.root) as root, new_password(password_file, root / "password") as password:
         key = _make_key(root, *password)
         peers: tuple[Path | str, ...]
+        is_deployed = True
         if rpc_urls:
-            chain, peers = _foreign_chain(rpc_urls, contract), ()
+            (chain, is_deployed), peers = _foreign_chain(rpc_urls, contract), ()
         elif join is not None and is_url(join):
-            chain, peers = _foreign_chain((join,), None), (join,)
+            (chain, is_deployed), peers = _foreign_chain((join,), None), (join,)
         elif join is not None:
             other = Path(join).absolute()
             chain, peers = _joined_chain(other), (other,)
@@ -117,6 +118,11 @@ def init_command(
         _make_store(root)
         _finish(root, Config(chain, key.address, key.password_file, peers, stores, kubo))
     _report(session, key, chain)
+    if not is_deployed:
+        session.output.remark(
+            f"nobody has deployed the contracts on chain {chain.chain_id} yet: send ether to"
+            f" 0x{key.address.hex()}, then run `modelreg chain deploy`"
+        )
 
 
 def _check_kubo(stores: tuple[str, ...], kubo: KuboSettings) -> None:
@@ -250,7 +256,8 @@ def _joined_chain(other: Path) -> ChainSettings:
         ) from None
 
 
-def _foreign_chain(urls: tuple[str, ...], contract: str | None) -> ChainSettings:
+def _foreign_chain(urls: tuple[str, ...], contract: str | None) -> tuple[ChainSettings, bool]:
+    """The chain behind these endpoints, and whether the registry is on it."""
     from modelreg.home import open_rpc
     from modelreg.ledger.artifact import load_artifact
     from modelreg.ledger.hexdata import quantity
@@ -259,11 +266,19 @@ def _foreign_chain(urls: tuple[str, ...], contract: str | None) -> ChainSettings
     address = parse_address(contract) if contract else load_artifact().address
     with open_rpc(urls) as rpc:
         chain_id = quantity(rpc.request("eth_chainId", []), "chain id")
-        head = Reader(rpc, address, chain_id).at_head().header
+        reader = Reader(rpc, address, chain_id)
+        head = reader.header("latest")
+        is_deployed = True
+        try:
+            reader.at(head)
+        except NotFoundError:
+            if contract is not None:
+                raise
+            is_deployed = False
     # A chain that makes blocks only on demand has an old head and is not stuck.
     moving = chain_id not in _CHAIN_IDS and time.time() - head.time < _MAX_AGE_SECONDS
     max_age = _MAX_AGE_SECONDS if moving else None
-    return ChainSettings(chain_id, address, rpc=urls, max_age=max_age)
+    return ChainSettings(chain_id, address, rpc=urls, max_age=max_age), is_deployed
 
 
 def _report(session: Session, key: _Key, chain: ChainSettings) -> None:

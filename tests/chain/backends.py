@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
-import subprocess
 import threading
 import time
 import urllib.error
@@ -15,18 +13,10 @@ from eth_account import Account
 
 from modelreg.chain import RpcError, create, open_chain
 from modelreg.chain.server import ChainServer
+from tests import anvil
 
 CHAIN_ID = 271828
 ETHER = 10**18
-ANVIL = (
-    Path(__file__).parents[1]
-    / "interop"
-    / "node_modules"
-    / "@foundry-rs"
-    / "anvil-linux-amd64"
-    / "bin"
-    / "anvil"
-)
 
 
 def account(name):
@@ -137,38 +127,15 @@ def over_http(directory):
         yield Node(http_request(url), kind="http", url=url)
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
-def anvil(_directory):
-    port = _free_port()
-    options = ["--hardfork", "prague", "--base-fee", "0", "--gas-limit", "120000000", "--accounts", "0"]
-    command = [ANVIL, "--port", str(port), "--chain-id", str(CHAIN_ID), "--silent", *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    node = Node(http_request(url), kind="anvil", url=url)
-    try:
-        _wait(node)
+def on_anvil(_directory):
+    options = ("--base-fee", 0, "--gas-limit", 120_000_000, "--accounts", 0)
+    with anvil.running("--chain-id", CHAIN_ID, *options) as url:
+        node = Node(http_request(url), kind="anvil", url=url)
         for person in (node.alice, node.bob):
             node.request("anvil_setBalance", [person.address, hex(1000 * ETHER)])
         node.request("evm_mine", [])
         yield node
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
-def _wait(node):
-    for _ in range(200):
-        with contextlib.suppress(OSError):
-            node.request("eth_chainId", [])
-            return
-        time.sleep(0.1)
-    raise AssertionError("anvil did not start")
-
-
-BACKENDS = {"embedded": embedded, "http": over_http, "anvil": anvil}
+BACKENDS = {"embedded": embedded, "http": over_http, "anvil": on_anvil}

@@ -1,7 +1,8 @@
 import pytest
 
 from modelreg.chain import open_chain
-from tests.chain.backends import ANVIL, BACKENDS, Node, make_chain, served
+from tests import anvil
+from tests.chain.backends import BACKENDS, Node, make_chain, served
 
 
 def _parameter(name):
@@ -11,7 +12,7 @@ def _parameter(name):
 @pytest.fixture(scope="module", params=[_parameter(name) for name in BACKENDS])
 def node(request, tmp_path_factory):
     """A fresh chain a module; tests use their own accounts or read what they wrote."""
-    if request.param == "anvil" and not ANVIL.exists():
+    if request.param == "anvil" and not anvil.is_here():
         pytest.skip("no anvil under tests/interop/node_modules")
     with BACKENDS[request.param](tmp_path_factory.mktemp(request.param)) as made:
         yield made

@@ -277,7 +277,7 @@ def test_an_older_home_gets_the_receipt_log_when_it_is_needed(tmp_path, monkeypa
     assert "chain deploy" in refused(home, "node", "list", code=4)
     done(home, "node", "register", "--endpoint", URL)
     assert len(done(home, "node", "list")) == 1
-    assert done(home, "chain", "deploy")["tx"] is None
+    assert done(home, "chain", "deploy")["receipt_log"]["tx"] is None
 
 
 def test_a_chain_that_is_not_embedded_is_asked_for(home, serving, tmp_path):
@@ -285,5 +285,5 @@ def test_a_chain_that_is_not_embedded_is_asked_for(home, serving, tmp_path):
     other = tmp_path / "other"
     done(other, "init", "--rpc-url", url)
     refused(other, "chain", "deploy", code=8)
-    assert done(other, "chain", "deploy", "--yes")["tx"] is None
+    assert done(other, "chain", "deploy", "--yes")["receipt_log"]["tx"] is None
     assert done(other, "node", "list") == []

@@ -5,14 +5,12 @@ Needs the npm packages of tests/interop (`npm ci` there).
 
 import itertools
 import json
-import re
-import subprocess
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
-from threading import Thread
+from urllib.parse import urlsplit
 
+from tests import anvil
 from tests.contracts import abi
 from tests.contracts.evm import (
     ACCOUNTS,
@@ -25,9 +23,6 @@ from tests.contracts.evm import (
     Evm,
     Outcome,
 )
-
-_PACKAGES = abi.ROOT / "tests/interop/node_modules/@foundry-rs"
-_LISTENING = re.compile(r"Listening on 127\.0\.0\.1:(\d+)")
 
 
 def _unhex(text: str) -> bytes:
@@ -136,16 +131,7 @@ class Lockstep(Evm):
 
 @contextmanager
 def running() -> Iterator[Anvil]:
-    """An anvil of the pinned version under Prague rules, on a free port of the loopback."""
-    (binary,) = _PACKAGES.glob("anvil-*/bin/anvil")
-    options = ["--host", "127.0.0.1", "--port", "0", "--hardfork", "prague", "--chain-id", str(CHAIN_ID)]
-    options += ["--accounts", "1", "--timestamp", str(GENESIS_TIME), "--gas-limit", "30000000"]
-    with subprocess.Popen([binary, *options], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            lines = iter(process.stdout.readline, "")
-            port = next(int(found[1]) for line in lines if (found := _LISTENING.search(line)))
-            # It writes a line a request and would stand still once the pipe is full.
-            Thread(target=deque, args=(lines, 0), daemon=True).start()
-            yield Anvil(port)
-        finally:
-            process.kill()
+    """One with the chain that `Evm` has."""
+    options = ("--accounts", 1, "--timestamp", GENESIS_TIME, "--gas-limit", 30_000_000)
+    with anvil.running("--chain-id", CHAIN_ID, *options) as url:
+        yield Anvil(urlsplit(url).port)

@@ -405,6 +405,7 @@ class Refusing(LyingRpc):
         ("already known", True),
         ("nonce too low: next nonce 5", False),
         ("replacement transaction underpriced", False),
+        ("found max fee per gas less than block base fee", False),
     ],
 )
 def test_answers_to_a_broadcast(world, message, accepted):

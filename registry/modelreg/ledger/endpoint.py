@@ -19,7 +19,7 @@ _REVERT_MAX = 4096
 _CONTRACTS = ("ModelRegistry", "ReceiptLog")
 _KNOWN = ("already known", "known transaction", "already imported", "alreadyknown")
 _USED = ("nonce too low", "nonce is too low", "oldnonce")
-_CHEAP = ("underpriced", "fee too low", "feetoolow")
+_CHEAP = ("underpriced", "fee too low", "feetoolow", "less than block base fee")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Endpoint:
             return None
 
     def broadcast(self, raw: bytes) -> bool:
-        """Hand over a signed transaction; False if its nonce is used or a better paid one waits.
+        """Hand over a signed transaction; False if its nonce is used, or it offers too little now.
 
         Raises NotPermittedError without funds and UnreachableError for any other refusal.
         """

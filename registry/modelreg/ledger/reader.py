@@ -65,7 +65,7 @@ class Reader:
         """Pin a header that was verified before."""
         state = PinnedState(self._rpc, self.address, header)
         state.require_code(
-            load_artifact(), "deploy it with `modelreg init`, or check the address and the chain"
+            load_artifact(), "deploy it with `modelreg chain deploy`, or check the address and the chain"
         )
         return View(state)
 
