@@ -5,7 +5,8 @@ import random
 import pytest
 
 from modelreg.chain import RpcError
-from tests.chain.backends import ANVIL, anvil, embedded
+from tests import anvil
+from tests.chain.backends import embedded, on_anvil
 from tests.chain.programs import creation
 
 # Instructions that take what is on the stack; small numbers are pushed in between.
@@ -91,10 +92,10 @@ def called(node, where):
     "rounds", [60, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])]
 )
 def test_random_programs_match_anvil(tmp_path, rounds):
-    if not ANVIL.exists():
+    if not anvil.is_here():
         pytest.skip("no anvil under tests/interop/node_modules")
     chance = random.Random(rounds)
     codes = [program(chance) for _ in range(rounds)]
-    with embedded(tmp_path) as ours, anvil(tmp_path) as theirs:
+    with embedded(tmp_path) as ours, on_anvil(tmp_path) as theirs:
         for code in codes:
             assert observed(ours, [code]) == observed(theirs, [code]), code.hex()
