@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 
 from modelreg.config import Config, read_config
@@ -85,18 +86,23 @@ class Home:
         """The squashed differences that this home offers."""
         return Squashes(self.root / "squashes")
 
+    @property
+    def squashing(self) -> Path:
+        """Where the files lie of which a squash is being made."""
+        return self.root / "squashing"
+
     def kept(self) -> list[Cid]:
         """The roots of the DAGs that `gc` keeps."""
         return [*self.pins.list().values(), *self.squashes.manifests()]
 
-    def squashes_to(self, content_root: bytes) -> tuple[Squash, ...]:
-        """The squashes that lead to a release, by the word of this home's peers and its own."""
+    def squashes_to(self, content_root: bytes) -> Iterator[Squash]:
+        """The squashes that lead to a release, by the word of this home and its peers, who take turns."""
         homes = [peer for peer in self.config.peers if isinstance(peer, Path)]
         near = [self.squashes, *(Squashes(peer / "squashes") for peer in homes)]
         far = [Gateway(peer) for peer in self.config.peers if isinstance(peer, str)]
-        found = [squash for squashes in near for squash in _readable(squashes, content_root)]
-        offered = offered_by(far, content_root, seconds=_OFFER_SECONDS) if far else ()
-        return tuple(dict.fromkeys([*found, *offered]))
+        offers = [_readable(squashes, content_root) for squashes in near]
+        offers += offered_by(far, content_root, seconds=_OFFER_SECONDS) if far else []
+        return (squash for turn in zip_longest(*offers) for squash in turn if squash is not None)
 
     @cached_property
     def local_store(self) -> LocalStore:

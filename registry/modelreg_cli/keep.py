@@ -1,6 +1,7 @@
 """`pin`, `unpin` and `gc`: which blocks this home keeps."""
 
 import contextlib
+import shutil
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,8 @@ from modelreg_cli.output import human_bytes
 from modelreg_cli.session import REFERENCE, Session, pass_session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelreg.home import Home
     from modelreg.store.kubo import KuboStore
 
@@ -45,11 +48,13 @@ def unpin_command(session: Session, reference: Reference) -> None:
     """Stop keeping the blocks of the release REF; `gc` then removes those that no other pin keeps."""
     with session.ledger() as view:
         release = view.resolve(reference)
+    squashes = session.home.squashes.remove(release.content_root)
     try:
-        session.home.squashes.remove(release.content_root)
         session.home.pins.remove(str(release.release_id))
     except NotFoundError:
-        raise NotFoundError(f"{reference} is not pinned here", hint="`modelreg pin` lists the pins") from None
+        if not squashes:
+            hint = "`modelreg pin` lists the pins"
+            raise NotFoundError(f"{reference} is not pinned here", hint=hint) from None
     session.output.result({"release_id": str(release.release_id)}, f"unpinned {release.release_id}")
 
 
@@ -68,6 +73,8 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
         dry_run=dry_run,
         remark=session.output.remark,
     )
+    if not dry_run:
+        _clear_unfinished(home, session.output.remark)
     unpinned = 0
     if home.kubo:
         # What is published meanwhile is pinned there first and here last.
@@ -86,6 +93,12 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
     if unpinned:
         text += f"\n{prefix}unpinned {unpinned} releases at Kubo, whose own gc frees their space"
     session.output.result(document, text)
+
+
+def _clear_unfinished(home: "Home", remark: "Callable[[str], None]") -> None:
+    """What a squash that was killed has left; one that works holds the lock."""
+    with home.store_lock.exclusive(remark):
+        shutil.rmtree(home.squashing, ignore_errors=True)
 
 
 def _unpin_at_kubo(home: "Home", kubo: "KuboStore", *, dry_run: bool) -> int:

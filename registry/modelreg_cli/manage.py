@@ -112,6 +112,7 @@ def _set(
         before, head = view.channel(model, channel), view.header.number
         with session.writer(password_file) as writer:
             receipt = writer.set_channel(model, channel, release.release_id, before.target, at_block)
+    _name_replaced(session, f"{model}@{channel}", before)
     document = {
         "model": str(model),
         "channel": channel,
@@ -120,8 +121,17 @@ def _set(
         "block": at_block,
         **_cost(receipt),
     }
-    when = f"from block {at_block} on; the chain is at {head}" if at_block else "now"
+    is_later = at_block is not None and at_block > head
+    when = f"from block {at_block} on; the chain is at {head}" if is_later else "now"
     session.output.result(document, f"{model}@{channel} is {release.version} {when}")
+
+
+def _name_replaced(session: Session, name: str, before: "Channel") -> None:
+    if before.planned is not None:
+        session.output.remark(
+            f"warning: this replaces the move of {name} to {before.planned.release} in block"
+            f" {before.planned.block}"
+        )
 
 
 @channel_command.command("list")

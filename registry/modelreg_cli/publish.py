@@ -108,8 +108,13 @@ def publish_command(
                 session.output.remark(f"claimed the namespace {model.namespace} for 0x{home.key.hex()}")
             published = record(position, encoded, view, writer, home.pins)
             if channel:
-                target = view.channel(model, channel).target
-                writer.set_channel(model, channel, published.release.release_id, target)
+                before = view.channel(model, channel)
+                writer.set_channel(model, channel, published.release.release_id, before.target)
+                if before.planned is not None:
+                    block = before.planned.block
+                    session.output.remark(
+                        f"warning: this replaces the move that was planned for block {block}"
+                    )
     _report(session, position, encoded, published)
 
 

@@ -119,7 +119,8 @@ def serve_command(
     release; without --plan that is the one that the publisher attached, if there is one. A release is refused
     with which this home's key would break the terms of a policy that it is enrolled in.
 
-    What this home holds of releases is given to other nodes below /ipfs/, as an IPFS trustless gateway.
+    What this home holds of releases is given to other nodes below /ipfs/, as an IPFS trustless gateway, and
+    below /squashes/ what shorter ways to a release it offers.
     """
     require_inference()
     from modelreg.gateway import BlockServer

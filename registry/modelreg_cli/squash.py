@@ -1,9 +1,8 @@
 """`squash`."""
 
-import tempfile
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from modelreg.source import SourceFile
 
 __all__ = ["squash_command"]
+
+_LOCK_SECONDS = 3600.0
 
 
 @click.command("squash")
@@ -95,14 +96,18 @@ def _squash(
 def _files(session: Session, manifest: "Manifest") -> "Iterator[tuple[SourceFile, ...]]":
     """The files of a release, from its blocks, for as long as they are needed."""
     from modelreg.source import find_sources
+    from modelreg.store.lock import file_lock
     from modelreg_verifier.fetch import FetchingSource
     from modelreg_verifier.sync import copy_release
 
     home = session.home
-    with tempfile.TemporaryDirectory(prefix=".squash-", dir=home.root) as directory:
-        target = Path(directory) / "files"
-        copy_release(manifest, target, FetchingSource(home.blocks), home.local_plaintext)
-        yield find_sources(target, ("*",))
+    target = home.squashing / "files"
+    with file_lock(home.root / "squashing.lock", exclusive=True, timeout=_LOCK_SECONDS):
+        try:
+            copy_release(manifest, target, FetchingSource(home.blocks), home.local_plaintext)
+            yield find_sources(target, ("*",))
+        finally:
+            shutil.rmtree(home.squashing, ignore_errors=True)
 
 
 def _line(document: dict[str, Any], row: dict[str, Any]) -> str:

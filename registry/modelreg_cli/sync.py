@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from modelreg.errors import InputError, ModelregError, UnreachableError, VerificationError
+from modelreg.errors import InputError, ModelregError, NotFoundError, UnreachableError, VerificationError
 from modelreg.format.names import AtBranch, AtChannel, Reference
 from modelreg.format.selection import PARTIAL_SUFFIX, select_rows
 from modelreg_cli.output import human_bytes, printable
@@ -79,6 +79,7 @@ class _Follower:
         self._last: ReleaseId | None = None
         self._ahead: ReleaseId | None = None
         self._warned: ReleaseId | None = None
+        self._said = ""
 
     def run(self, every: float) -> NoReturn:
         from modelreg_verifier.pace import Pace
@@ -89,7 +90,7 @@ class _Follower:
                 try:
                     self._look(pace)
                 except UnreachableError as error:
-                    if self._last is None:
+                    if self._last is None and self._said == "":
                         raise
                     pace.failed()
                     self._session.output.remark(f"warning: {printable(str(error))}; trying again")
@@ -97,25 +98,53 @@ class _Follower:
 
     def _look(self, pace: "Pace") -> None:
         with self._session.ledger() as view:
-            release = view.resolve(self._reference)
-            if release.release_id != self._last:
-                _sync(self._session, view, release, self._reference, self._to, self._only, dry_run=False)
-                self._last = release.release_id
-            if release.yanked and release.release_id != self._warned:
-                _warn_of_yank(self._session, view, release)
-                self._warned = release.release_id
             planned = view.planned(self._reference)
+            try:
+                release = view.resolve(self._reference)
+            except NotFoundError as error:
+                if planned is None:
+                    raise
+                self._remark(f"{error}; {error.hint}")
+            else:
+                self._copy(view, release)
             pace.looked(view, planned.block if planned else None)
             if planned is not None and planned.release != self._ahead:
                 self._fetch_ahead(view, view.existing(planned.release))
-                self._ahead = planned.release
+
+    def _copy(self, view: "View", release: "Release") -> None:
+        if release.release_id != self._last:
+            _sync(
+                self._session,
+                view,
+                release,
+                self._reference,
+                self._to,
+                self._only,
+                prefetched=release.release_id == self._ahead,
+            )
+            self._last = release.release_id
+        if release.yanked and release.release_id != self._warned:
+            _warn_of_yank(self._session, view, release)
+            self._warned = release.release_id
 
     def _fetch_ahead(self, view: "View", release: "Release") -> None:
+        """What fails before the block may be mended by then, and what is copied now stays good."""
         from modelreg_verifier.install import prefetch_release
 
-        home, name, target = _destination(self._session, view, release, self._to)
-        prefetch_release(home, release, target, self._only, remark=self._session.output.remark)
-        self._session.output.remark(f"fetched {name}@{release.version} ahead of its block")
+        try:
+            home, name, target = _destination(self._session, view, release, self._to)
+            prefetch_release(home, release, target, self._only, remark=self._session.output.remark)
+        except ModelregError as error:
+            self._remark(f"{release.version} cannot be fetched ahead of its block: {error}")
+        else:
+            self._ahead = release.release_id
+            self._remark(f"fetched {name}@{release.version} ahead of its block")
+
+    def _remark(self, text: str) -> None:
+        """Say something once, not at every look."""
+        if text != self._said:
+            self._said = text
+            self._session.output.remark(printable(text))
 
 
 def _destination(
@@ -140,7 +169,8 @@ def _sync(
     to: Path | None,
     only: tuple[str, ...],
     *,
-    dry_run: bool,
+    dry_run: bool = False,
+    prefetched: bool = False,
 ) -> None:
     home, name, target = _destination(session, view, release, to)
     _check_target(home, target)
@@ -149,7 +179,7 @@ def _sync(
     if dry_run:
         document = _estimated(home, release, target, only)
     else:
-        document = _copied(session, home, release, reference, target, only)
+        document = _copied(session, home, release, reference, target, only, prefetched=prefetched)
     session.output.result(document, _text(name, release, document))
 
 
@@ -160,6 +190,8 @@ def _copied(
     reference: Reference,
     target: Path,
     only: tuple[str, ...],
+    *,
+    prefetched: bool,
 ) -> dict[str, Any]:
     from modelreg_verifier.install import install_release
 
@@ -170,6 +202,7 @@ def _copied(
             target,
             str(reference),
             only,
+            prefetched=prefetched,
             progress=lambda size: session.output.progress("sync", size),
             remark=session.output.remark,
         )
@@ -199,7 +232,7 @@ def _estimated(home: "Home", release: "Release", target: Path, only: tuple[str, 
     manifest = read_release(release, Plaintext(source))
     rows = select_rows(manifest, only) if only else None
     wanted = range(len(manifest.chunks)) if rows is None else rows
-    encoding = cheapest_encoding(home, release, manifest, wanted, source)
+    encoding, _ = cheapest_encoding(home, release, manifest, wanted, source)
     found = estimate(encoding, wanted, source, home.blocks, home.local_plaintext)
     return _document(release, manifest, rows, target, only, found.bytes, found) | {"dry_run": True}
 

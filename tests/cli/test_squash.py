@@ -9,12 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from modelreg.errors import UnreachableError
 from modelreg.format.cid import Cid, Codec
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.manifest import Base, Payload
 from modelreg.format.manifest_blocks import write_manifest
 from modelreg.format.squash import Squash
 from modelreg.home import Home
+from modelreg.store.multi import MultiStore
+from modelreg.store.pins import Pins
 from tests.cli.command import blocks, done, modelreg, refused, tree
 from tests.cli.models import weights, write_huggingface
 
@@ -60,6 +63,10 @@ def chain(_chain, tmp_path):
 def fetch(node, place="new"):
     document = done(node, "sync", f"{MODEL}@{LAST}", "--to", node.parent / place)
     return document["bytes"]["fetched"]
+
+
+def content_root(home):
+    return bytes.fromhex(done(home, "show", f"{MODEL}@{LAST}")["content_root"][2:])
 
 
 def test_a_node_that_lags_fetches_the_squash(chain, tmp_path):
@@ -112,10 +119,14 @@ def test_a_node_offers_one_too(chain, tmp_path):
     done(helper, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0")
     config = node / "config.toml"
     config.write_text(config.read_text().replace("peers = [", f'peers = ["{helper}", '))
-    before = len(blocks(node))
-    fetch(node)
+    other = tmp_path / "other"
+    done(other, "init", "--join", home)
+    done(other, "sync", f"{MODEL}@1.0.0", "--to", tmp_path / "other-old")
+    assert fetch(node) <= 0.6 * fetch(other, "by-chain")
     assert tree(tmp_path / "new") == tree(files)
-    assert len(blocks(node)) > before
+    done(helper, "unpin", f"{MODEL}@{LAST}")
+    assert Home(helper).squashes.of(content_root(home)) == ()
+    assert "is not pinned" in refused(helper, "unpin", f"{MODEL}@{LAST}", code=4)
 
 
 def test_who_has_the_parent_or_nothing_takes_what_was_published(chain, tmp_path):
@@ -132,18 +143,19 @@ def test_who_has_the_parent_or_nothing_takes_what_was_published(chain, tmp_path)
 
 
 def test_gc_keeps_a_squash_until_its_release_is_unpinned(chain):
-    home, node, _ = chain
+    home, _, _ = chain
     before = blocks(home)
     done(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0", "--from", f"{MODEL}@1.2.0")
     added = blocks(home) - before
+    assert len(Home(home).squashes.of(content_root(home))) == 2
+    (home / "squashing").mkdir()  # as a run that was killed leaves it
     done(home, "gc")
+    assert not (home / "squashing").exists()
     assert added <= blocks(home)
     done(home, "unpin", f"{MODEL}@{LAST}")
     done(home, "gc")
     assert not added & blocks(home)
-    assert Home(home).squashes_to(bytes(32)) == ()
-    assert not [path for path in home.iterdir() if path.name.startswith(".squash-")]
-    assert node.exists()
+    assert Home(home).squashes.of(content_root(home)) == ()
 
 
 def test_squash_refuses(chain):
@@ -231,6 +243,24 @@ def other_formats(liar):
     liar.offer(replace(liar.manifest, files=files))
 
 
+def wild_bases(liar):
+    """Its rows start from a file that the base has not."""
+    liar.offer(
+        replace(
+            liar.manifest,
+            chunks=tuple(
+                replace(chunk, base=replace(chunk.base, file=9999)) if chunk.base else chunk
+                for chunk in liar.manifest.chunks
+            ),
+        )
+    )
+
+
+def no_note(liar):
+    """What nobody's squash is called."""
+    Pins(liar.home.root / "squashes").add(f"{liar.root.hex()} from nothex", liar.block(b"whatever"))
+
+
 def no_manifest(liar):
     liar.home.squashes.add(liar.root, Squash(liar.base, liar.block(b"no manifest")))
 
@@ -249,15 +279,55 @@ def absent_manifest(liar):
         foreign_base,
         renamed_base,
         other_formats,
+        wild_bases,
+        no_note,
         no_manifest,
         absent_manifest,
     ],
 )
 def test_malicious_peer_a_squash_that_is_none(chain, tmp_path, lie):
     home, node, files = chain
-    lie(Liar(home))
+    liar = Liar(home)
+    liar.home.squashes.remove(liar.root)
+    lie(liar)
     outcome = modelreg(node, "sync", f"{MODEL}@{LAST}", "--to", tmp_path / "new")
     assert outcome.code == 0
     assert tree(tmp_path / "new") == tree(files)
     assert ("of no use" in outcome.err) == (lie in (wrong_payloads, absent_payloads))
     assert done(node, "verify", tmp_path / "new")["problems"] == []
+
+
+def test_stalling_peer_a_squash_that_drips_is_given_up(chain, tmp_path, monkeypatch):
+    """An honest peer has the published encoding; nobody else has the squash's blocks."""
+    home, node, files = chain
+    done(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0")
+    asked = []
+
+    def slow(self, cid, seconds=None):
+        if seconds is not None and cid.codec is Codec.RAW:
+            asked.append(seconds)
+            raise UnreachableError(f"block {cid}", found="no source was fast enough")
+        return find(self, cid, seconds)
+
+    find = MultiStore.find
+    monkeypatch.setattr(MultiStore, "find", slow)
+    outcome = modelreg(node, "sync", f"{MODEL}@{LAST}", "--to", tmp_path / "new")
+    assert outcome.code == 0
+    assert "of no use" in outcome.err
+    assert tree(tmp_path / "new") == tree(files)
+    assert 0 < max(asked) < 60
+
+
+def test_releases_with_equal_content_in_a_chain(home, tmp_path, serving):
+    """One was rolled back: two manifests have one content root, and different blocks."""
+    made = [write_huggingface(tmp_path / f"made-{step}", trained(weights(), step)) for step in range(3)]
+    for number, path in enumerate((made[0], made[1], made[2], made[1], made[2])):
+        done(home, "publish", path, "--model", MODEL, "--version", f"1.{number}.0")
+    url, _ = serving(home)
+    node = tmp_path / "node"
+    done(node, "init", "--join", url)
+    done(node, "sync", f"{MODEL}@1.0.0", "--to", tmp_path / "old")
+    done(home, "squash", f"{MODEL}@1.4.0", "--from", f"{MODEL}@1.0.0")
+    done(node, "sync", f"{MODEL}@1.4.0", "--to", tmp_path / "new", "--dry-run")
+    done(node, "sync", f"{MODEL}@1.4.0", "--to", tmp_path / "new")
+    assert tree(tmp_path / "new") == tree(made[2])

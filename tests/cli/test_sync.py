@@ -460,6 +460,35 @@ def test_fetches_ahead_what_a_channel_moves_to_later(world, node, copy):
         assert update["bytes"]["fetched"] == 0
 
 
+def test_follows_a_channel_that_begins_later(world, node, copy):
+    publisher = world.publisher
+    block = done(publisher, "chain", "status")["block"] + 2
+    done(publisher, "channel", "set", MODEL, "stable", f"{MODEL}@1.1.0", "--at-block", block)
+    with Follower(node, f"{MODEL}@stable", "--to", copy) as follower:
+        assert f"begins in block {block}" in follower.process.stderr.readline()
+        assert f"fetched {MODEL}@1.1.0 ahead" in follower.process.stderr.readline()
+        assert not copy.exists()
+        done(publisher, "gc")
+        done(node, "gc")
+        done(publisher, "key", "send", "0x" + "11" * 20, "1")
+        assert follower.next()["bytes"]["fetched"] == 0
+        assert tree(copy) == tree(world.second)
+
+
+def test_a_planned_release_that_cannot_be_had_does_not_end_following(world, node, copy, tmp_path):
+    publisher = world.publisher
+    done(publisher, "channel", "set", MODEL, "stable", f"{MODEL}@1.0.0")
+    with Follower(node, f"{MODEL}@stable", "--to", copy) as follower:
+        follower.next()
+        hidden = publisher / "store" / "blocks"
+        hidden.rename(tmp_path / "hidden")
+        done(publisher, "channel", "set", MODEL, "stable", f"{MODEL}@1.1.0", "--at-block", 10**9)
+        assert "cannot be fetched ahead" in follower.process.stderr.readline()
+        (tmp_path / "hidden").rename(hidden)
+        assert f"fetched {MODEL}@1.1.0 ahead" in follower.process.stderr.readline()
+        assert follower.process.poll() is None
+
+
 def test_follows_through_an_outage(world, copy, serving):
     node = world.publisher.parent / "far"
     url, stop = serving(world.publisher)

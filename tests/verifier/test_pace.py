@@ -1,5 +1,6 @@
 """When a follower looks again: on a chain that the test lets grow, by a clock that it moves."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -80,11 +81,33 @@ def test_a_glance_that_fails_is_a_look(world):
     def broken():
         raise UnreachableError("the chain")
 
-    found = Pace(15)
+    found = Pace(3600)
     found.looked(world.view(), world.number + 3)
     assert found.is_due(broken)
+
+
+def test_a_look_that_fails_is_repeated_soon_while_a_move_is_planned(world):
+    found = Pace(3600)
+    found.looked(world.view(), world.number + 3)
     found.failed()
-    assert found.seconds == 15
+    assert found.seconds == 2
+    assert not found.is_due(world.height)
+    world.now += 2
+    assert found.is_due(world.height)
+    found.failed()
+    assert found.seconds == 2
+    world.now += 2
+    found.looked(world.view(), None)
+    found.failed()
+    assert found.seconds == 3600
+
+
+def test_how_far_a_move_is_away(world):
+    found = Pace(15)
+    found.looked(world.view(), None)
+    assert found.seconds_left == math.inf
+    found.looked(world.view(), world.number + 30)
+    assert found.seconds_left == 60
 
 
 @pytest.mark.parametrize("block_seconds", [0, 0.0, None])

@@ -1,14 +1,19 @@
 """Fetching blocks that this machine lacks, counting them, and keeping those that files do not hold anyway."""
 
 import threading
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
+from modelreg.errors import ModelregError, UnreachableError
 from modelreg.format.cid import Cid
 from modelreg.store.buffer import BlockBuffer
 from modelreg.store.multi import MultiStore
 
 __all__ = ["FetchingSource"]
+
+_FAILURES = 100  # more than threads that fail together
 
 
 class FetchingSource:
@@ -16,6 +21,10 @@ class FetchingSource:
 
     A fetched block is kept in the store, except those in `in_files`: their bytes are about to lie in a file
     of the release, from which they can be served again. With `keep` false nothing is kept.
+
+    Attributes:
+        fetched_bytes: of blocks that were not here.
+        failures: the last errors for which blocks could not be had.
     """
 
     def __init__(self, blocks: MultiStore, *, keep: bool = True) -> None:
@@ -23,8 +32,10 @@ class FetchingSource:
         self._buffer = BlockBuffer(blocks)
         self._lock = threading.Lock()
         self._seen: set[Cid] = set()
+        self._until: float | None = None
         self.in_files: frozenset[Cid] = frozenset()
         self.fetched_bytes = 0
+        self.failures: deque[ModelregError] = deque(maxlen=_FAILURES)
 
     @property
     def name(self) -> str:
@@ -37,10 +48,31 @@ class FetchingSource:
             waiting = self._buffer.get(cid)
         if waiting is not None:
             return waiting
-        block, was_here = self._blocks.find(cid)
+        try:
+            block, was_here = self._blocks.find(cid, self._left(cid))
+        except ModelregError as error:
+            self.failures.append(error)
+            raise
         if not was_here:
             self._take(cid, block)
         return block
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Within it, blocks that are not here must come in so many seconds, all together."""
+        self._until = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self._until = None
+
+    def _left(self, cid: Cid) -> float | None:
+        if self._until is None:
+            return None
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise UnreachableError(f"block {cid}", found="the time for it is over")
+        return left
 
     def has(self, cid: Cid) -> bool:
         """Whether the block is here or elsewhere."""

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelreg.errors import NotFoundError, UnreachableError, VerificationError
+from modelreg.errors import ModelregError, VerificationError
 from modelreg.format.manifest import Manifest
 from modelreg.format.release import Release
 from modelreg.format.selection import select_rows
@@ -14,7 +14,7 @@ from modelreg.store.installed import Copy
 from modelreg.store.plaintext import Plaintext
 from modelreg_verifier.fetch import FetchingSource
 from modelreg_verifier.release import read_release
-from modelreg_verifier.squashed import cheapest_encoding
+from modelreg_verifier.squashed import cheapest_encoding, least_seconds
 from modelreg_verifier.sync import Copied, copy_release, stage_release
 
 __all__ = ["Installation", "install_release", "prefetch_release"]
@@ -42,6 +42,8 @@ def prefetch_release(
 ) -> None:
     """Do all of `install_release` but let the copy appear: doing that later fetches nothing any more."""
     with home.store_lock.shared(remark):
+        # Or gc would take the blocks that the copy is to need.
+        home.pins.add(str(release.release_id), release.manifest_cid)
         plan = _Plan.of(home, release, only)
         plan.carry_out(
             lambda encoding: stage_release(
@@ -58,6 +60,7 @@ def install_release(
     reference: str,
     only: tuple[str, ...] = (),
     *,
+    prefetched: bool = False,
     progress: Progress = lambda _: nullcontext(lambda _: None),
     remark: Callable[[str], None] = lambda _: None,
 ) -> Installation:
@@ -69,6 +72,7 @@ def install_release(
         target: as for `copy_release`.
         reference: what the user called the release.
         only: globs of files and tensors; none for all.
+        prefetched: that `prefetch_release` brought everything; nobody is asked for shorter ways.
         progress: given the bytes to copy, gives what is told the bytes done since.
         remark: told if another process is waited for, and if a squash is of no use.
 
@@ -82,7 +86,7 @@ def install_release(
         home.installed.add(copy)
 
     with home.store_lock.shared(remark):
-        plan = _Plan.of(home, release, only)
+        plan = _Plan.of(home, release, only, squashes=not prefetched)
         with progress(plan.size) as advance:
             copied = plan.carry_out(
                 lambda encoding: copy_release(
@@ -106,20 +110,24 @@ def install_release(
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is copied, by which encoding. `rows` are the chunks of a part, None for all."""
+    """What is copied, and how. `rows` are the chunks of a part, None for all; `cost` is that of a squash."""
 
     source: FetchingSource
     manifest: Manifest
     encoding: Manifest
+    cost: int
     rows: frozenset[int] | None
 
     @classmethod
-    def of(cls, home: Home, release: Release, only: tuple[str, ...]) -> "_Plan":
+    def of(cls, home: Home, release: Release, only: tuple[str, ...], *, squashes: bool = True) -> "_Plan":
         source = FetchingSource(home.blocks)
         manifest = read_release(release, Plaintext(source))
         rows = select_rows(manifest, only) if only else None
         wanted = range(len(manifest.chunks)) if rows is None else sorted(rows)
-        return cls(source, manifest, cheapest_encoding(home, release, manifest, wanted, source), rows)
+        encoding, cost = manifest, 0
+        if squashes:
+            encoding, cost = cheapest_encoding(home, release, manifest, wanted, source)
+        return cls(source, manifest, encoding, cost, rows)
 
     @property
     def size(self) -> int:
@@ -132,7 +140,11 @@ class _Plan:
         if self.encoding is self.manifest:
             return copy(self.manifest)
         try:
-            return copy(self.encoding)
-        except (VerificationError, NotFoundError, UnreachableError) as error:
+            with self.source.within(least_seconds(self.cost)):
+                return copy(self.encoding)
+        except ModelregError as error:
+            of_a_block = any(error is failure for failure in self.source.failures)
+            if not of_a_block and not isinstance(error, VerificationError):
+                raise
             remark(f"a squashed difference is of no use: {error}; fetching what was published")
             return copy(self.manifest)

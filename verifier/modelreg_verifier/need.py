@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from weakref import ref
 
 from modelreg.format.cid import Cid
 from modelreg.format.digest import Digest
@@ -44,7 +45,7 @@ class Need:
     def __init__(self, plaintext: Plaintext, local: LocalPlaintext) -> None:
         self._plaintext, self._local = plaintext, local
         self._seen: set[tuple[bytes, Payload | None]] = set()
-        self._manifests: set[bytes] = set()
+        self._manifests: dict[int, ref[Manifest]] = {}
         self.blocks: dict[Cid, None] = {}
         self.ends: dict[Cid, int] = {}
 
@@ -78,9 +79,11 @@ class Need:
 
     def _read(self, manifest: Manifest) -> None:
         """Blocks are shared: other rows may name more of them."""
-        if manifest.content_root in self._manifests:
+        known = self._manifests.get(id(manifest))
+        if known is not None and known() is manifest:
             return
-        self._manifests.add(manifest.content_root)
+        # Not by content root: releases with equal content may be in different blocks.
+        self._manifests[id(manifest)] = ref(manifest)
         for chunk in manifest.chunks:
             for payload in (chunk.payload, chunk.factors):
                 if payload is not None:

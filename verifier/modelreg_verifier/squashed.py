@@ -1,6 +1,7 @@
 """Choosing a squashed difference where it is cheaper than the chain. docs/spec/manifest.md, section 6."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -10,21 +11,27 @@ from modelreg.format.cid import Cid
 from modelreg.format.digest import Digest
 from modelreg.format.manifest import Base, Manifest
 from modelreg.format.release import Release
-from modelreg.format.squash import Squash
 from modelreg.home import Home
 from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg_verifier.estimate import estimate
 from modelreg_verifier.fetch import FetchingSource
 
-__all__ = ["cheapest_encoding"]
+__all__ = ["cheapest_encoding", "least_seconds"]
 
-# Of what strangers offer, so many are looked at.
-_TRIED_MAX = 4
+# Of what strangers offer, so many are looked at, for so long.
+_TRIED_MAX, _TRIED_SECONDS = 8, 20.0
+_LEAST_RATE = 64 << 10
+_FREE_SECONDS = 30.0
+
+
+def least_seconds(size: int) -> float:
+    """How long a squash of so many bytes may take to come, before the published encoding is fetched."""
+    return _FREE_SECONDS + size / _LEAST_RATE
 
 
 def cheapest_encoding(
     home: Home, release: Release, manifest: Manifest, rows: Iterable[int], source: FetchingSource
-) -> Manifest:
+) -> tuple[Manifest, int]:
     """The manifest by which a copy takes the fewest bytes: the published one, or a squash on offer.
 
     Args:
@@ -34,28 +41,28 @@ def cheapest_encoding(
         rows: the chunk rows to copy.
         source: gives manifests.
 
-    Raises:
-        ModelregError: the manifests of the chain cannot be had, and no squash is usable.
+    Returns:
+        It, and if it is a squash, the bytes to fetch.
     """
     copies = {copy.manifest_cid for copy in home.installed.copies() if not copy.only}
     is_next = bool(manifest.bases) and manifest.bases[0].manifest in copies
     # Kubo pins what the ledger names, and has to have all of it.
     if not copies or is_next or release.manifest_cid in copies or home.kubo is not None:
-        return manifest
-    offered = home.squashes_to(manifest.content_root)
-    if not offered:
-        return manifest
+        return manifest, 0
     wanted = list(rows)
-    usable = list(_usable(home, release, offered, copies, source))
-    costs = [(_cost(home, other, wanted, source), number) for number, other in enumerate(usable)]
-    if not costs:
-        return manifest
-    cost, number = min(costs)
+    found: list[tuple[int, int, Manifest]] = []
+    with source.within(_TRIED_SECONDS):
+        for other in _usable(home, release, source, copies):
+            with suppress(ModelregError):  # a stranger's word that was not true
+                found.append((_cost(home, other, wanted, source), len(found), other))
+    if not found:
+        return manifest, 0
+    cost, _, squash = min(found)
     try:
         published = _cost(home, manifest, wanted, source)
     except ModelregError:
-        return usable[number]
-    return usable[number] if cost < published else manifest
+        return squash, cost
+    return (squash, cost) if cost < published else (manifest, 0)
 
 
 def _cost(home: Home, manifest: Manifest, rows: Sequence[int], source: FetchingSource) -> int:
@@ -64,25 +71,20 @@ def _cost(home: Home, manifest: Manifest, rows: Sequence[int], source: FetchingS
     return found.bytes - source.fetched_bytes
 
 
-def _usable(
-    home: Home,
-    release: Release,
-    offered: Iterable[Squash],
-    copies: set[Cid],
-    source: FetchingSource,
-) -> Iterator[Manifest]:
-    reader, known = Plaintext(source), {}
+def _usable(home: Home, release: Release, source: FetchingSource, copies: set[Cid]) -> Iterator[Manifest]:
+    reader = Plaintext(source)
+    known: dict[bytes, list[Cid]] = {}
     for cid in copies:
-        try:
-            known[_root_block(source, cid)["content"]] = cid
-        except ModelregError:
-            continue
-    for squash in islice((one for one in offered if one.base in known), _TRIED_MAX):
+        with suppress(ModelregError):
+            known.setdefault(_root_block(source, cid)["content"], []).append(cid)
+    offered = dict.fromkeys(one for one in home.squashes_to(release.content_root) if one.base in known)
+    for squash in islice(offered, _TRIED_MAX):
         try:
             _check_root(source, squash.manifest, release.manifest_cid)
             other = reader.manifest(squash.manifest)
-            _check_bases(other, Base(squash.base, known[squash.base]), home.local_plaintext)
-        except ModelregError:  # a stranger's word that was not true
+            bases = {Base(squash.base, cid) for cid in known[squash.base]}
+            _check_bases(other, bases, reader, home.local_plaintext)
+        except ModelregError:  # as above
             continue
         yield other
 
@@ -104,11 +106,14 @@ def _root_block(source: FetchingSource, cid: Cid) -> dict[str, Any]:
     return value
 
 
-def _check_bases(squash: Manifest, base: Base, local: LocalPlaintext) -> None:
-    """What is not here already starts from the one base that is."""
+def _check_bases(squash: Manifest, bases: set[Base], reader: Plaintext, local: LocalPlaintext) -> None:
+    """What is not here already starts from the base of which there is a copy."""
     for chunk in squash.chunks:
         at = chunk.base
-        if at is None or squash.bases[at.base] == base:
+        if at is None:
             continue
-        if not local.seems_here(Digest(squash.algorithm, chunk.digest)):
+        base = squash.bases[at.base]
+        if base in bases:
+            reader.manifest(base.manifest).covering(at.file, at.offset, at.length)
+        elif not local.seems_here(Digest(squash.algorithm, chunk.digest)):
             raise FormatError("squash", expected="no base but the one that it names", found="another")

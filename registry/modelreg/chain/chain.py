@@ -110,11 +110,11 @@ class Chain:
             self._append(View(connection, self.chain_id), tx)
         return tx.hash
 
-    def mine_empty(self, age: float) -> bool:
+    def mine_empty(self, age: float) -> float:
         """Append a block without a transaction, if the newest one is at least `age` seconds old.
 
         Returns:
-            Whether it did.
+            The seconds until the next one is due, if none comes before.
 
         Raises:
             NotPermittedError: the chain is open for reading only.
@@ -125,10 +125,10 @@ class Chain:
             view = View(connection, self.chain_id)
             parent, now = view.head(), time.time()
             if now - parent.timestamp < age:
-                return False
+                return parent.timestamp + age - now
             new = build_empty(parent, timestamp=next_timestamp(parent, int(now)))
             view.append(new.header, new.nodes)
-            return True
+            return age
 
     def _require_writable(self) -> None:
         if self.readonly:

@@ -144,11 +144,13 @@ class ChainServer:
     async def _mine(self, seconds: float) -> None:
         """Keep the chain growing; a chain that cannot be written now is tried again."""
         loop = asyncio.get_running_loop()
+        wait = seconds
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(wait)
             try:
-                await loop.run_in_executor(self._workers, self._chain.mine_empty, seconds)
+                wait = await loop.run_in_executor(self._workers, self._chain.mine_empty, seconds)
             except ModelregError as error:
+                wait = seconds
                 _LOG.warning("no block mined: %s", error)
 
     def _refusal(self, request: web.BaseRequest) -> tuple[int, str] | None:

@@ -48,12 +48,13 @@ class MultiStore:
         """See BlockSource: the first good answer, or if there is none, the error of the worst answer."""
         return self.find(cid)[0]
 
-    def find(self, cid: Cid) -> tuple[bytes, bool]:
-        """As `get`, and whether it was the primary that had the block."""
+    def find(self, cid: Cid, seconds: float | None = None) -> tuple[bytes, bool]:
+        """As `get`, and whether it was the primary that had the block; `seconds` bound what is far."""
         failures: list[BadAnswer] = []
         for source in (self._primary, *self._fallbacks):
             try:
-                block = source.get(cid)
+                is_far = self._swarm is not None and source is self._swarm
+                block = self._swarm.get(cid, seconds) if self._swarm and is_far else source.get(cid)
                 check_block(cid, block)
             except NotFoundError:
                 continue

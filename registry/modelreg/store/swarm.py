@@ -47,14 +47,19 @@ class Swarm:
         self._feeders = 0
         self._count = 0
 
-    def get(self, cid: Cid) -> bytes:
-        """See BlockSource: the first good answer, or if there is none, the error of the worst answer."""
+    def get(self, cid: Cid, seconds: float | None = None) -> bytes:
+        """See BlockSource: the first good answer, or if there is none, the error of the worst answer.
+
+        Raises UnreachableError after `seconds` too, if they are given.
+        """
         with self._changed:
             want = self._wants.get(cid) or self._add(cid)
             want.in_use = True
         self._dispatcher.hasten(want)
         try:
-            return want.future.result()
+            return want.future.result(seconds)
+        except TimeoutError:
+            raise UnreachableError(f"block {cid}", found="no source was fast enough") from None
         finally:
             with self._changed:
                 self._wants.pop(cid, None)

@@ -14,6 +14,7 @@ from modelreg.format.names import AtRelease, ReleaseId
 from modelreg.home import Home
 from modelreg.ledger.records import Move
 from modelreg.ledger.view import View
+from modelreg_verifier.ahead import Ahead
 from modelreg_verifier.pace import Pace
 from modelreg_verifier.serving.copies import Source, VerifiedCopy, resolve, verified_copy
 from modelreg_verifier.serving.engine import Engine
@@ -32,6 +33,8 @@ Event = Callable[[dict[str, Any]], None]
 _Key = tuple[str, str]
 _Subject = tuple[str, ...]
 _LEDGER = ("", "")
+# A release that a channel will name is loaded so long before.
+_AHEAD_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Loader:
     def __init__(self, targets: Sequence[Target], loading: Loading) -> None:
         self._loading = loading
         self._wrong: dict[_Subject, str] = {}
-        self._ready: dict[_Key, Served] = {}
+        self._ahead: dict[_Key, Ahead[Served]] = {}
         self.pace = Pace(loading.every)
         home = Home(loading.home)
         with loading.ledger() as view:
@@ -108,16 +111,24 @@ class Loader:
         try:
             home = Home(self._loading.home)
             with self._loading.ledger() as view:
-                planned = [view.planned(target.reference) for target in self._targets.values()]
-                self.pace.looked(view, min((move.block for move in planned if move), default=None))
                 for key, target in self._targets.items():
                     self._refresh(home, view, key, target, event)
+                planned = [view.planned(target.reference) for target in self._targets.values()]
+                self.pace.looked(view, self._next_look(view, planned))
                 for (key, target), move in zip(self._targets.items(), planned, strict=True):
                     self._prepare(home, view, key, target, move, event)
             self._wrong.pop(_LEDGER, None)
         except ModelregError as error:
             self.pace.failed()
             self._tell(event, _LEDGER, {"event": "ledger"}, error)
+
+    def _next_look(self, view: View, planned: Sequence[Move | None]) -> int | None:
+        """The block at which something is to be done: of the next move, or the next if one is late."""
+        blocks = [move.block for move in planned if move]
+        named = {move.release for move in planned if move}
+        if any(ahead.release not in named and not ahead.is_done for ahead in self._ahead.values()):
+            blocks.append(view.header.number + 1)
+        return min(blocks, default=None)
 
     def _refresh(self, home: Home, view: View, key: _Key, target: Target, event: Event) -> None:
         served = self._served(key)
@@ -128,9 +139,9 @@ class Loader:
                 event({"event": "out", **facts, "version": served.version, "release": str(served.release)})
             source = resolve(home, view, target, allow_yanked=self._loading.allow_yanked)
             if served is None or served.release != source.release.release_id:
-                new = self._ready.get(key)
-                if new is None or new.release != source.release.release_id:
-                    new = self._load(target, source)
+                if self._is_on_its_way(key, source):
+                    return
+                new = self._prepared(key, source) or self._load(target, source)
                 self.models.put(new)
                 event({"event": "in", **facts, "version": new.version, "release": str(new.release)})
             elif self._breaks_terms(source, served):
@@ -145,21 +156,59 @@ class Loader:
     def _prepare(
         self, home: Home, view: View, key: _Key, target: Target, move: Move | None, event: Event
     ) -> None:
-        """Have what a channel is going to name at hand, and nothing else."""
-        ready = self._ready.get(key)
-        if ready is not None and (move is None or ready.release != move.release):
-            del self._ready[key]
-        if move is None or key in self._ready:
+        """Have what a channel is going to name loaded by then, while everything else goes on."""
+        ahead, served = self._ahead.get(key), self._served(key)
+        # What still loads may be what the channel names by now.
+        if ahead is not None and ahead.is_done and (move is None or ahead.release != move.release):
+            del self._ahead[key]
+        if move is None:
+            self._wrong.pop((*key, "planned"), None)
             return
+        if served is not None and served.release == move.release:
+            return
+        if key not in self._ahead and self.pace.seconds_left <= _AHEAD_SECONDS:
+            self._begin(home, view, key, target, move, event)
+
+    def _begin(self, home: Home, view: View, key: _Key, target: Target, move: Move, event: Event) -> None:
         facts = {"model": key[0], "selector": key[1], "block": move.block}
+
+        def load(source: Source) -> Served:
+            try:
+                new = self._load(target, source)
+            except ModelregError as error:
+                self._tell(event, (*key, "planned"), {"event": "unready", **facts}, error)
+                raise
+            event({"event": "ready", **facts, "version": new.version, "release": str(new.release)})
+            return new
+
         try:
             ahead = replace(target, reference=AtRelease(move.release))
             source = resolve(home, view, ahead, allow_yanked=self._loading.allow_yanked)
-            new = self._ready[key] = self._load(target, source)
-            event({"event": "ready", **facts, "version": new.version, "release": str(new.release)})
-            self._wrong.pop((*key, "planned"), None)
         except ModelregError as error:
             self._tell(event, (*key, "planned"), {"event": "unready", **facts}, error)
+        else:
+            self._ahead[key] = Ahead(move.release, lambda: load(source))
+
+    def _is_on_its_way(self, key: _Key, source: Source) -> bool:
+        ahead = self._ahead.get(key)
+        return ahead is not None and ahead.release == source.release.release_id and not ahead.is_done
+
+    def _prepared(self, key: _Key, source: Source) -> Served | None:
+        """What was loaded for a release that a target means now; None if there is nothing.
+
+        Raises:
+            NotPermittedError: the node has agreed since to terms that it would break.
+        """
+        ahead = self._ahead.get(key)
+        if ahead is None or ahead.release != source.release.release_id:
+            return None
+        try:
+            found = ahead.result()
+        except ModelregError:
+            del self._ahead[key]
+            return None  # it is tried once more
+        self._require_terms(source, found)
+        return found
 
     def _tell(self, event: Event, key: _Subject, facts: dict[str, Any], error: ModelregError) -> None:
         """Tell of an error when it is new, not every time that the ledger is read."""
@@ -175,6 +224,11 @@ class Loader:
         plan = self._loading.plans.plan_of(served.release, served.file)
         duties = self._loading.vouch(source, frozenset()).duties
         return any(duty.breach(plan, served.engine.runtime) for duty in duties)
+
+    def _require_terms(self, source: Source, served: Served) -> None:
+        plan = self._loading.plans.plan_of(served.release, served.file)
+        for duty in self._loading.vouch(source, frozenset()).duties:
+            _require_kept(duty.breach(plan, served.engine.runtime), source)
 
     def _load(self, target: Target, source: Source) -> Served:
         copy = verified_copy(self._loading.home, source, self._loading.remark)
