@@ -84,13 +84,14 @@ class _Follower:
     def run(self, every: float) -> NoReturn:
         from modelreg_verifier.pace import Pace
 
-        pace = Pace(every)
+        pace, begun = Pace(every), False
         while True:
             if pace.is_due(self._session.height):
                 try:
                     self._look(pace)
+                    begun = True
                 except UnreachableError as error:
-                    if self._last is None and self._said == "":
+                    if not begun:
                         raise
                     pace.failed()
                     self._session.output.remark(f"warning: {printable(str(error))}; trying again")
@@ -104,7 +105,7 @@ class _Follower:
             except NotFoundError as error:
                 if planned is None:
                     raise
-                self._remark(f"{error}; {error.hint}")
+                self._remark(str(error))
             else:
                 self._copy(view, release)
             pace.looked(view, planned.block if planned else None)

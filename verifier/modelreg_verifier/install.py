@@ -14,7 +14,7 @@ from modelreg.store.installed import Copy
 from modelreg.store.plaintext import Plaintext
 from modelreg_verifier.fetch import FetchingSource
 from modelreg_verifier.release import read_release
-from modelreg_verifier.squashed import cheapest_encoding, least_seconds
+from modelreg_verifier.squashed import cheapest_encoding, seconds_for
 from modelreg_verifier.sync import Copied, copy_release, stage_release
 
 __all__ = ["Installation", "install_release", "prefetch_release"]
@@ -140,7 +140,7 @@ class _Plan:
         if self.encoding is self.manifest:
             return copy(self.manifest)
         try:
-            with self.source.within(least_seconds(self.cost)):
+            with self.source.within(seconds_for(self.cost)):
                 return copy(self.encoding)
         except ModelregError as error:
             of_a_block = any(error is failure for failure in self.source.failures)

@@ -16,7 +16,7 @@ from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg_verifier.estimate import estimate
 from modelreg_verifier.fetch import FetchingSource
 
-__all__ = ["cheapest_encoding", "least_seconds"]
+__all__ = ["cheapest_encoding", "seconds_for"]
 
 # Of what strangers offer, so many are looked at, for so long.
 _TRIED_MAX, _TRIED_SECONDS = 8, 20.0
@@ -24,8 +24,8 @@ _LEAST_RATE = 64 << 10
 _FREE_SECONDS = 30.0
 
 
-def least_seconds(size: int) -> float:
-    """How long a squash of so many bytes may take to come, before the published encoding is fetched."""
+def seconds_for(size: int) -> float:
+    """How long a squash of so many bytes may take to come before it is given up."""
     return _FREE_SECONDS + size / _LEAST_RATE
 
 

@@ -144,7 +144,7 @@ class Loader:
                 new = self._prepared(key, source) or self._load(target, source)
                 self.models.put(new)
                 event({"event": "in", **facts, "version": new.version, "release": str(new.release)})
-            elif self._breaks_terms(source, served):
+            elif self._breach(source, served) is not None:
                 self.models.remove(*key)
                 event({"event": "out", **facts, "version": served.version, "release": str(served.release)})
             self._wrong.pop(key, None)
@@ -207,7 +207,7 @@ class Loader:
         except ModelregError:
             del self._ahead[key]
             return None  # it is tried once more
-        self._require_terms(source, found)
+        _require_kept(self._breach(source, found), source)
         return found
 
     def _tell(self, event: Event, key: _Subject, facts: dict[str, Any], error: ModelregError) -> None:
@@ -219,16 +219,12 @@ class Loader:
     def _served(self, key: _Key) -> Served | None:
         return next((known for known in self.models if (known.name, known.selector) == key), None)
 
-    def _breaks_terms(self, source: Source, served: Served) -> bool:
-        """Whether the node has agreed to a policy since, whose terms what it serves does not keep."""
+    def _breach(self, source: Source, served: Served) -> Breach | None:
+        """Of the terms that the node has agreed to by now, one that this does not keep."""
         plan = self._loading.plans.plan_of(served.release, served.file)
         duties = self._loading.vouch(source, frozenset()).duties
-        return any(duty.breach(plan, served.engine.runtime) for duty in duties)
-
-    def _require_terms(self, source: Source, served: Served) -> None:
-        plan = self._loading.plans.plan_of(served.release, served.file)
-        for duty in self._loading.vouch(source, frozenset()).duties:
-            _require_kept(duty.breach(plan, served.engine.runtime), source)
+        breaches = (duty.breach(plan, served.engine.runtime) for duty in duties)
+        return next((breach for breach in breaches if breach is not None), None)
 
     def _load(self, target: Target, source: Source) -> Served:
         copy = verified_copy(self._loading.home, source, self._loading.remark)
