@@ -91,6 +91,11 @@ class Home:
         """Where the files lie of which a squash is being made."""
         return self.root / "squashing"
 
+    @property
+    def squashing_lock(self) -> Path:
+        """Held by who makes one."""
+        return self.root / "squashing.lock"
+
     def kept(self) -> list[Cid]:
         """The roots of the DAGs that `gc` keeps."""
         return [*self.pins.list().values(), *self.squashes.manifests()]

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelreg.errors import NotFoundError
+from modelreg.errors import NotFoundError, UnreachableError
 from modelreg.format.names import Reference
 from modelreg_cli.output import human_bytes
 from modelreg_cli.session import REFERENCE, Session, pass_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from modelreg.home import Home
     from modelreg.store.kubo import KuboStore
 
@@ -74,7 +72,7 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
         remark=session.output.remark,
     )
     if not dry_run:
-        _clear_unfinished(home, session.output.remark)
+        _clear_unfinished(home)
     unpinned = 0
     if home.kubo:
         # What is published meanwhile is pinned there first and here last.
@@ -95,10 +93,14 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
     session.output.result(document, text)
 
 
-def _clear_unfinished(home: "Home", remark: "Callable[[str], None]") -> None:
+def _clear_unfinished(home: "Home") -> None:
     """What a squash that was killed has left; one that works holds the lock."""
-    with home.store_lock.exclusive(remark):
-        shutil.rmtree(home.squashing, ignore_errors=True)
+    from modelreg.store.lock import file_lock
+
+    if home.squashing.exists():
+        lock = file_lock(home.squashing_lock, exclusive=True, timeout=0)
+        with contextlib.suppress(UnreachableError), lock:
+            shutil.rmtree(home.squashing, ignore_errors=True)
 
 
 def _unpin_at_kubo(home: "Home", kubo: "KuboStore", *, dry_run: bool) -> int:

@@ -43,12 +43,16 @@ def squash_command(session: Session, reference: Reference, bases: tuple[Referenc
     A node that is many releases behind fetches it in place of all differences between, where it is smaller.
     It is verified as any other encoding of the release is, so any node may offer it. `unpin` takes it back.
     """
+    from modelreg.store.lock import file_lock
+
     home = session.home
     with session.ledger() as view:
         release, older = view.resolve(reference), [view.resolve(base) for base in bases]
     if release in older:
         raise InputError(f"{reference} is the release itself", expected="an older release")
-    with home.store_lock.shared(session.output.remark):
+    remark = session.output.remark
+    lock = file_lock(home.squashing_lock, exclusive=True, timeout=_LOCK_SECONDS, remark=remark)
+    with lock, home.store_lock.shared(remark):
         manifest = session.manifest(release)
         with _files(session, manifest) as sources:
             rows = [_squash(session, release, manifest, base, sources, effort) for base in older]
@@ -96,18 +100,16 @@ def _squash(
 def _files(session: Session, manifest: "Manifest") -> "Iterator[tuple[SourceFile, ...]]":
     """The files of a release, from its blocks, for as long as they are needed."""
     from modelreg.source import find_sources
-    from modelreg.store.lock import file_lock
     from modelreg_verifier.fetch import FetchingSource
     from modelreg_verifier.sync import copy_release
 
     home = session.home
     target = home.squashing / "files"
-    with file_lock(home.root / "squashing.lock", exclusive=True, timeout=_LOCK_SECONDS):
-        try:
-            copy_release(manifest, target, FetchingSource(home.blocks), home.local_plaintext)
-            yield find_sources(target, ("*",))
-        finally:
-            shutil.rmtree(home.squashing, ignore_errors=True)
+    try:
+        copy_release(manifest, target, FetchingSource(home.blocks), home.local_plaintext)
+        yield find_sources(target, ("*",))
+    finally:
+        shutil.rmtree(home.squashing, ignore_errors=True)
 
 
 def _line(document: dict[str, Any], row: dict[str, Any]) -> str:

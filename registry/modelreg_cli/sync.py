@@ -79,7 +79,8 @@ class _Follower:
         self._last: ReleaseId | None = None
         self._ahead: ReleaseId | None = None
         self._warned: ReleaseId | None = None
-        self._said = ""
+        self._said: set[str] = set()
+        self._outage = ""
 
     def run(self, every: float) -> NoReturn:
         from modelreg_verifier.pace import Pace
@@ -89,12 +90,14 @@ class _Follower:
             if pace.is_due(self._session.height):
                 try:
                     self._look(pace)
-                    begun = True
+                    begun, self._outage = True, ""
                 except UnreachableError as error:
-                    if not begun:
+                    if not begun and self._last is None:
                         raise
                     pace.failed()
-                    self._session.output.remark(f"warning: {printable(str(error))}; trying again")
+                    if str(error) != self._outage:
+                        self._outage = str(error)
+                        self._session.output.remark(f"warning: {printable(str(error))}; trying again")
             time.sleep(pace.seconds)
 
     def _look(self, pace: "Pace") -> None:
@@ -109,7 +112,9 @@ class _Follower:
             else:
                 self._copy(view, release)
             pace.looked(view, planned.block if planned else None)
-            if planned is not None and planned.release != self._ahead:
+            if planned is None:
+                self._ahead = None
+            elif planned.release != self._ahead:
                 self._fetch_ahead(view, view.existing(planned.release))
 
     def _copy(self, view: "View", release: "Release") -> None:
@@ -123,7 +128,8 @@ class _Follower:
                 self._only,
                 prefetched=release.release_id == self._ahead,
             )
-            self._last = release.release_id
+            # The next one is staged where this one was.
+            self._last, self._ahead = release.release_id, None
         if release.yanked and release.release_id != self._warned:
             _warn_of_yank(self._session, view, release)
             self._warned = release.release_id
@@ -143,8 +149,8 @@ class _Follower:
 
     def _remark(self, text: str) -> None:
         """Say something once, not at every look."""
-        if text != self._said:
-            self._said = text
+        if text not in self._said:
+            self._said.add(text)
             self._session.output.remark(printable(text))
 
 

@@ -256,6 +256,44 @@ def test_a_planned_release_that_does_not_verify(released, serve, tmp_path):
     assert found.ask()[0] == "1.0.0"
 
 
+def test_a_planned_release_that_cannot_be_loaded_is_tried_again(released, serve, tmp_path):
+    found = serve(released, f"{MODEL}@stable")
+    hidden, blocks = tmp_path / "hidden", released / "store" / "blocks"
+    blocks.rename(hidden)
+    block = done(released, "chain", "status")["block"] + 2
+    done(released, "channel", "set", MODEL, "stable", f"{MODEL}@1.1.0", "--at-block", block)
+    found.wait_for("unready")
+    shutil.rmtree(blocks, ignore_errors=True)
+    hidden.rename(blocks)
+    assert found.wait_for("ready")["version"] == "1.1.0"
+    pay(released)
+    found.wait_for("in")
+    assert found.ask()[0] == "1.1.0"
+
+
+def test_two_targets_that_come_to_mean_one_release(released, serve):
+    done(released, "channel", "set", MODEL, "beta", f"{MODEL}@1.0.0")
+    found = serve(released, f"{MODEL}@stable", f"{MODEL}@beta")
+    block = done(released, "chain", "status")["block"] + 3
+    for channel in ("stable", "beta"):
+        done(released, "channel", "set", MODEL, channel, f"{MODEL}@1.1.0", "--at-block", block)
+    deadline = time.monotonic() + 60
+    while len([line for line in found.events() if line["event"] == "ready"]) < 2:
+        assert time.monotonic() < deadline, found.lines
+        time.sleep(0.05)
+    pay(released)
+    found.wait_for("in")
+    time.sleep(1)
+    assert [line["event"] for line in found.events()] == ["ready", "ready", "in", "in"]
+
+
+def test_a_move_far_away_is_not_loaded_yet(released, serve):
+    found = serve(released, f"{MODEL}@stable")
+    done(released, "channel", "set", MODEL, "stable", f"{MODEL}@1.1.0", "--at-block", 2**60)
+    time.sleep(1.5)
+    assert found.events() == []
+
+
 def test_the_old_release_stays_where_the_new_one_does_not_verify(released, serve, tmp_path):
     found = serve(released, f"{MODEL}@stable")
     done(released, "sync", f"{MODEL}@1.1.0", "--to", tmp_path / "copy")

@@ -292,3 +292,24 @@ def test_a_request_that_is_cancelled_before_it_begins_frees_its_slot():
 
     done = asyncio.run_coroutine_threadsafe(start_and_cancel(), dispatch._loop()).result(5)
     assert done == (0, {}, {})
+
+
+def test_who_waits_no_longer_leaves_nothing_running():
+    slow = Remote("slow", [(CID, BLOCK)], 3600)
+    source = Swarm([slow])
+    with pytest.raises(UnreachableError, match="fast enough"):
+        source.get(CID, 0.1)
+    deadline = time.monotonic() + 10
+    while slow.running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert slow.running == 0
+
+
+def test_who_waits_no_longer_takes_nothing_from_others():
+    source = Swarm([Remote("slow", [(CID, BLOCK)], 0.5)])
+    with ThreadPoolExecutor(1) as pool:
+        patient = pool.submit(source.get, CID)
+        time.sleep(0.1)
+        with pytest.raises(UnreachableError, match="fast enough"):
+            source.get(CID, 0.1)
+        assert patient.result() == BLOCK

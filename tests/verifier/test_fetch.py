@@ -1,5 +1,7 @@
 """Fetching what this machine lacks."""
 
+import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -107,3 +109,41 @@ def test_threads_count_each_block_once(source, local):
     source.flush()
     assert source.fetched_bytes == sum(len(block) for _, block in BLOCKS)
     assert local.kept == dict(BLOCKS)
+
+
+class Slow:
+    """Somebody far who takes a while for each block."""
+
+    name = "slow"
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    async def fetch(self, cid, _session):
+        await asyncio.sleep(self.seconds)
+        return dict(BLOCKS)[cid]
+
+
+def test_only_waiting_for_what_is_far_is_limited(local):
+    """Whoever decodes for long between two blocks, or finds them here, is not at fault."""
+    local.put_many(BLOCKS[:50])
+    source = FetchingSource(MultiStore(local, [], [Slow(0.01)]))
+    with source.within(0.5):
+        assert source.get(BLOCKS[100][0]) == BLOCKS[100][1]
+        time.sleep(0.6)
+        assert source.get(BLOCKS[101][0]) == BLOCKS[101][1]
+    source = FetchingSource(MultiStore(local, [], [Slow(0.2)]))
+    with source.within(0.3):
+        source.get(BLOCKS[102][0])
+        with pytest.raises(UnreachableError, match="fast enough") as caught:
+            source.get(BLOCKS[103][0])
+        assert source.get(BLOCKS[3][0]) == BLOCKS[3][1]
+    assert caught.value in source.failures
+    assert source.get(BLOCKS[103][0]) == BLOCKS[103][1]
+
+
+def test_those_who_wait_together_wait_once(local):
+    source = FetchingSource(MultiStore(local, [], [Slow(0.2)]))
+    with source.within(1.0), ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(source.get, [cid for cid, _ in BLOCKS[:2]])) == [b for _, b in BLOCKS[:2]]
+        assert source._left > 0.6

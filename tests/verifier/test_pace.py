@@ -1,6 +1,5 @@
 """When a follower looks again: on a chain that the test lets grow, by a clock that it moves."""
 
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -102,12 +101,19 @@ def test_a_look_that_fails_is_repeated_soon_while_a_move_is_planned(world):
     assert found.seconds == 3600
 
 
+def test_what_is_late_is_looked_after_soon(world):
+    found = Pace(3600)
+    found.looked(world.view(), None)
+    found.late()
+    assert found.seconds == 2
+
+
 def test_how_far_a_move_is_away(world):
     found = Pace(15)
-    found.looked(world.view(), None)
-    assert found.seconds_left == math.inf
     found.looked(world.view(), world.number + 30)
-    assert found.seconds_left == 60
+    assert found.seconds_to(world.number + 30) == 60
+    assert found.seconds_to(world.number + 300) == 600
+    assert found.seconds_to(world.number - 3) == 0
 
 
 @pytest.mark.parametrize("block_seconds", [0, 0.0, None])

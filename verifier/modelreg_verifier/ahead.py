@@ -1,4 +1,4 @@
-"""Work on a release before it is wanted, beside everything else that goes on."""
+"""Work on a release before it is wanted, while everything else goes on."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class Ahead(Generic[_T]):
-    """One piece of work, in a thread that does not keep the process alive.
+    """One piece of work, in a thread of its own. What it has under way, the end of the process waits for.
 
     Attributes:
         release: what it is for.
@@ -34,6 +34,11 @@ class Ahead(Generic[_T]):
     def is_done(self) -> bool:
         """Whether `result` gives something at once."""
         return self._future.done()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it raised something."""
+        return self._future.done() and self._future.exception() is not None
 
     def result(self) -> _T:
         """What came of it. Raises what the work raised."""

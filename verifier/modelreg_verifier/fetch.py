@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from modelreg.errors import ModelregError, UnreachableError
+from modelreg.errors import ModelregError
 from modelreg.format.cid import Cid
 from modelreg.store.buffer import BlockBuffer
 from modelreg.store.multi import MultiStore
@@ -32,7 +32,8 @@ class FetchingSource:
         self._buffer = BlockBuffer(blocks)
         self._lock = threading.Lock()
         self._seen: set[Cid] = set()
-        self._until: float | None = None
+        self._left: float | None = None
+        self._waiters, self._since = 0, 0.0
         self.in_files: frozenset[Cid] = frozenset()
         self.fetched_bytes = 0
         self.failures: deque[ModelregError] = deque(maxlen=_FAILURES)
@@ -49,7 +50,8 @@ class FetchingSource:
         if waiting is not None:
             return waiting
         try:
-            block, was_here = self._blocks.find(cid, self._left(cid))
+            with self._waiting() as seconds:
+                block, was_here = self._blocks.find(cid, seconds)
         except ModelregError as error:
             self.failures.append(error)
             raise
@@ -59,20 +61,29 @@ class FetchingSource:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Within it, blocks that are not here must come in so many seconds, all together."""
-        self._until = time.monotonic() + seconds
+        """Within it, nobody waits longer for blocks that are far than so many seconds, all together."""
+        self._left = seconds
         try:
             yield
         finally:
-            self._until = None
+            self._left = None
 
-    def _left(self, cid: Cid) -> float | None:
-        if self._until is None:
-            return None
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise UnreachableError(f"block {cid}", found="the time for it is over")
-        return left
+    @contextmanager
+    def _waiting(self) -> Iterator[float | None]:
+        """Give the seconds that are left, and count the time in which anybody waits."""
+        with self._lock:
+            self._waiters += 1
+            if self._waiters == 1:
+                self._since = time.monotonic()
+            spent = time.monotonic() - self._since
+            left = None if self._left is None else max(0.0, self._left - spent)
+        try:
+            yield left
+        finally:
+            with self._lock:
+                self._waiters -= 1
+                if self._waiters == 0 and self._left is not None:
+                    self._left -= time.monotonic() - self._since
 
     def has(self, cid: Cid) -> bool:
         """Whether the block is here or elsewhere."""

@@ -1,6 +1,5 @@
 """When a follower of a channel looks at the ledger next. Specified in docs/spec/serve.md, section 1."""
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,12 +43,13 @@ class Pace:
         self._looked = time.monotonic()
         self._pause = self._every if self._move is None else min(self._every, _AGAIN)
 
-    @property
-    def seconds_left(self) -> float:
-        """How long the next planned move is away, by the pace of the last blocks; infinite without one."""
-        if self._move is None:
-            return math.inf
-        return max(0, self._move - self._height) * self._block_seconds
+    def late(self) -> None:
+        """Note that something is still to be done that the block of this look asks for."""
+        self._pause = min(self._every, _AGAIN)
+
+    def seconds_to(self, block: int) -> float:
+        """How long a block is away, by the pace of the last ones; known while a move is planned."""
+        return max(0, block - self._height) * self._block_seconds
 
     def is_due(self, height: Callable[[], int]) -> bool:
         """Whether to look now; `height` gives the number of the newest block."""

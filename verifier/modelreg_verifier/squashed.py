@@ -1,6 +1,6 @@
 """Choosing a squashed difference where it is cheaper than the chain. docs/spec/manifest.md, section 6."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any
@@ -18,8 +18,8 @@ from modelreg_verifier.fetch import FetchingSource
 
 __all__ = ["cheapest_encoding", "seconds_for"]
 
-# Of what strangers offer, so many are looked at, for so long.
-_TRIED_MAX, _TRIED_SECONDS = 8, 20.0
+# Of what strangers offer, so many are looked at, each for so long.
+_TRIED_MAX, _TRIED_SECONDS = 8, 4.0
 _LEAST_RATE = 64 << 10
 _FREE_SECONDS = 30.0
 
@@ -49,20 +49,26 @@ def cheapest_encoding(
     # Kubo pins what the ledger names, and has to have all of it.
     if not copies or is_next or release.manifest_cid in copies or home.kubo is not None:
         return manifest, 0
-    wanted = list(rows)
+    wanted, reader = list(rows), Plaintext(source)
+    known = _copies_by_content(source, copies)
+    offered = dict.fromkeys(one for one in home.squashes_to(release.content_root) if one.base in known)
     found: list[tuple[int, int, Manifest]] = []
-    with source.within(_TRIED_SECONDS):
-        for other in _usable(home, release, source, copies):
-            with suppress(ModelregError):  # a stranger's word that was not true
-                found.append((_cost(home, other, wanted, source), len(found), other))
+    for squash in islice(offered, _TRIED_MAX):
+        # What strangers say need not be true.
+        with suppress(ModelregError), source.within(_TRIED_SECONDS):
+            _check_root(source, squash.manifest, release.manifest_cid)
+            other = reader.manifest(squash.manifest)
+            bases = {Base(squash.base, cid) for cid in known[squash.base]}
+            _check_bases(other, bases, reader, home.local_plaintext)
+            found.append((_cost(home, other, wanted, source), len(found), other))
     if not found:
         return manifest, 0
-    cost, _, squash = min(found)
+    cost, _, cheapest = min(found)
     try:
         published = _cost(home, manifest, wanted, source)
     except ModelregError:
-        return squash, cost
-    return (squash, cost) if cost < published else (manifest, 0)
+        return cheapest, cost
+    return (cheapest, cost) if cost < published else (manifest, 0)
 
 
 def _cost(home: Home, manifest: Manifest, rows: Sequence[int], source: FetchingSource) -> int:
@@ -71,22 +77,12 @@ def _cost(home: Home, manifest: Manifest, rows: Sequence[int], source: FetchingS
     return found.bytes - source.fetched_bytes
 
 
-def _usable(home: Home, release: Release, source: FetchingSource, copies: set[Cid]) -> Iterator[Manifest]:
-    reader = Plaintext(source)
+def _copies_by_content(source: FetchingSource, copies: set[Cid]) -> dict[bytes, list[Cid]]:
     known: dict[bytes, list[Cid]] = {}
     for cid in copies:
         with suppress(ModelregError):
             known.setdefault(_root_block(source, cid)["content"], []).append(cid)
-    offered = dict.fromkeys(one for one in home.squashes_to(release.content_root) if one.base in known)
-    for squash in islice(offered, _TRIED_MAX):
-        try:
-            _check_root(source, squash.manifest, release.manifest_cid)
-            other = reader.manifest(squash.manifest)
-            bases = {Base(squash.base, cid) for cid in known[squash.base]}
-            _check_bases(other, bases, reader, home.local_plaintext)
-        except ModelregError:  # as above
-            continue
-        yield other
+    return known
 
 
 def _check_root(source: FetchingSource, squash: Cid, published: Cid) -> None:

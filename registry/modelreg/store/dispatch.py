@@ -35,12 +35,12 @@ _CONNECT_SECONDS, _SILENT_SECONDS, _BLOCK_SECONDS = 5.0, 15.0, 120.0
 
 @dataclass(eq=False, slots=True)
 class Want:
-    """A block that is asked for; `in_use` where somebody waits for it."""
+    """A block that is asked for; `users` wait for it now."""
 
     cid: Cid
     number: int
     future: "Future[bytes]"
-    in_use: bool = False
+    users: int = 0
     running: "dict[_Peer, asyncio.Task[None]]" = field(default_factory=dict)
     since: float = 0.0
     errors: "dict[_Peer, list[ModelregError]]" = field(default_factory=dict)
@@ -194,7 +194,7 @@ class Dispatcher:
         elif not want.running:
             self._flying.pop(want, None)
             if not self._give_up_if_hopeless(want):
-                (self._hasty if want.in_use else self._fresh).appendleft(want)
+                (self._hasty if want.users else self._fresh).appendleft(want)
         self._assign()
 
     def _failed(self, peer: _Peer, want: Want, error: ModelregError, began: float) -> None:

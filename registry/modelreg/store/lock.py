@@ -104,7 +104,7 @@ class StoreLock:
     """Keeps gc and the commands that add blocks apart: many of these at once, or one gc.
 
     Everybody passes through a gate, and holds it while waiting for the lock itself. Else publishers that
-    overlap would keep gc out for ever, and one gc after another would keep out a publisher. A process that
+    overlap would keep gc out for ever, and one gc after another would keep out a publisher. A thread that
     holds the lock must therefore not take it again, in either way: it would wait for itself.
 
     Args:

@@ -54,7 +54,7 @@ class Swarm:
         """
         with self._changed:
             want = self._wants.get(cid) or self._add(cid)
-            want.in_use = True
+            want.users += 1
         self._dispatcher.hasten(want)
         try:
             return want.future.result(seconds)
@@ -62,7 +62,11 @@ class Swarm:
             raise UnreachableError(f"block {cid}", found="no source was fast enough") from None
         finally:
             with self._changed:
-                self._wants.pop(cid, None)
+                want.users -= 1
+                if not want.users:
+                    want.future.cancel()  # does nothing to one that came
+                if self._wants.get(cid) is want:
+                    del self._wants[cid]
                 if self._feeders:
                     self._used.add(cid)
                 self._pass_over(want.number - _PASSED_OVER)
@@ -129,7 +133,7 @@ class Swarm:
         for cid, want in list(self._wants.items()):
             if want.number >= end:
                 break
-            if not want.in_use:
+            if not want.users:
                 del self._wants[cid]
                 want.future.cancel()
 

@@ -3,10 +3,12 @@
 Specified in docs/spec/serve.md, section 1.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from modelreg.errors import InputError, ModelregError, NotPermittedError
@@ -84,6 +86,7 @@ class Loader:
         self._loading = loading
         self._wrong: dict[_Subject, str] = {}
         self._ahead: dict[_Key, Ahead[Served]] = {}
+        self._one_at_a_time: defaultdict[ReleaseId, Lock] = defaultdict(Lock)
         self.pace = Pace(loading.every)
         home = Home(loading.home)
         with loading.ledger() as view:
@@ -111,26 +114,24 @@ class Loader:
         try:
             home = Home(self._loading.home)
             with self._loading.ledger() as view:
-                for key, target in self._targets.items():
-                    self._refresh(home, view, key, target, event)
-                planned = [view.planned(target.reference) for target in self._targets.values()]
-                self.pace.looked(view, self._next_look(view, planned))
-                for (key, target), move in zip(self._targets.items(), planned, strict=True):
-                    self._prepare(home, view, key, target, move, event)
+                late = {
+                    key
+                    for key, target in self._targets.items()
+                    if not self._refresh(home, view, key, target, event) and key in self._ahead
+                }
+                planned = {key: view.planned(target.reference) for key, target in self._targets.items()}
+                self.pace.looked(view, min((move.block for move in planned.values() if move), default=None))
+                for key in planned.keys() - late:
+                    self._prepare(home, view, key, planned[key], event)
+            if late:
+                self.pace.late()
             self._wrong.pop(_LEDGER, None)
         except ModelregError as error:
             self.pace.failed()
             self._tell(event, _LEDGER, {"event": "ledger"}, error)
 
-    def _next_look(self, view: View, planned: Sequence[Move | None]) -> int | None:
-        """The block at which something is to be done: of the next move, or the next if one is late."""
-        blocks = [move.block for move in planned if move]
-        named = {move.release for move in planned if move}
-        if any(ahead.release not in named and not ahead.is_done for ahead in self._ahead.values()):
-            blocks.append(view.header.number + 1)
-        return min(blocks, default=None)
-
-    def _refresh(self, home: Home, view: View, key: _Key, target: Target, event: Event) -> None:
+    def _refresh(self, home: Home, view: View, key: _Key, target: Target, event: Event) -> bool:
+        """Do what the ledger says of a target; whether it serves what it means now."""
         served = self._served(key)
         facts = {"model": key[0], "selector": key[1]}
         try:
@@ -140,7 +141,7 @@ class Loader:
             source = resolve(home, view, target, allow_yanked=self._loading.allow_yanked)
             if served is None or served.release != source.release.release_id:
                 if self._is_on_its_way(key, source):
-                    return
+                    return False
                 new = self._prepared(key, source) or self._load(target, source)
                 self.models.put(new)
                 event({"event": "in", **facts, "version": new.version, "release": str(new.release)})
@@ -152,31 +153,34 @@ class Loader:
             kept = self._served(key)
             state = {"event": "kept", "version": kept.version} if kept else {"event": "absent"}
             self._tell(event, key, state | facts, error)
+            return False
+        return True
 
-    def _prepare(
-        self, home: Home, view: View, key: _Key, target: Target, move: Move | None, event: Event
-    ) -> None:
+    def _prepare(self, home: Home, view: View, key: _Key, move: Move | None, event: Event) -> None:
         """Have what a channel is going to name loaded by then, while everything else goes on."""
         ahead, served = self._ahead.get(key), self._served(key)
-        # What still loads may be what the channel names by now.
-        if ahead is not None and ahead.is_done and (move is None or ahead.release != move.release):
+        if ahead is not None and (ahead.has_failed or move is None or ahead.release != move.release):
             del self._ahead[key]
         if move is None:
             self._wrong.pop((*key, "planned"), None)
             return
-        if served is not None and served.release == move.release:
-            return
-        if key not in self._ahead and self.pace.seconds_left <= _AHEAD_SECONDS:
-            self._begin(home, view, key, target, move, event)
+        is_served = served is not None and served.release == move.release
+        is_near = self.pace.seconds_to(move.block) <= _AHEAD_SECONDS
+        if is_near and not is_served and key not in self._ahead:
+            self._begin(home, view, key, move, event)
 
-    def _begin(self, home: Home, view: View, key: _Key, target: Target, move: Move, event: Event) -> None:
+    def _begin(self, home: Home, view: View, key: _Key, move: Move, event: Event) -> None:
         facts = {"model": key[0], "selector": key[1], "block": move.block}
+        target = self._targets[key]
+
+        def tell(error: Exception) -> None:
+            self._tell(event, (*key, "planned"), {"event": "unready", **facts}, error)
 
         def load(source: Source) -> Served:
             try:
                 new = self._load(target, source)
-            except ModelregError as error:
-                self._tell(event, (*key, "planned"), {"event": "unready", **facts}, error)
+            except Exception as error:
+                tell(error)
                 raise
             event({"event": "ready", **facts, "version": new.version, "release": str(new.release)})
             return new
@@ -185,7 +189,7 @@ class Loader:
             ahead = replace(target, reference=AtRelease(move.release))
             source = resolve(home, view, ahead, allow_yanked=self._loading.allow_yanked)
         except ModelregError as error:
-            self._tell(event, (*key, "planned"), {"event": "unready", **facts}, error)
+            tell(error)
         else:
             self._ahead[key] = Ahead(move.release, lambda: load(source))
 
@@ -202,15 +206,14 @@ class Loader:
         ahead = self._ahead.get(key)
         if ahead is None or ahead.release != source.release.release_id:
             return None
-        try:
-            found = ahead.result()
-        except ModelregError:
-            del self._ahead[key]
+        del self._ahead[key]
+        if ahead.has_failed:
             return None  # it is tried once more
+        found = ahead.result()
         _require_kept(self._breach(source, found), source)
         return found
 
-    def _tell(self, event: Event, key: _Subject, facts: dict[str, Any], error: ModelregError) -> None:
+    def _tell(self, event: Event, key: _Subject, facts: dict[str, Any], error: Exception) -> None:
         """Tell of an error when it is new, not every time that the ledger is read."""
         if self._wrong.get(key) != str(error):
             self._wrong[key] = str(error)
@@ -227,6 +230,11 @@ class Loader:
         return next((breach for breach in breaches if breach is not None), None)
 
     def _load(self, target: Target, source: Source) -> Served:
+        # Of several targets that come to mean a release, the first fetches it.
+        with self._one_at_a_time[source.release.release_id]:
+            return self._loaded(target, source)
+
+    def _loaded(self, target: Target, source: Source) -> Served:
         copy = verified_copy(self._loading.home, source, self._loading.remark)
         file = copy.onnx_file(target.file)
         release, vouched = source.release, self._loading.vouch(source, copy.paths)
