@@ -61,7 +61,7 @@ def test_from_nothing_to_a_node_that_follows(publisher, url, models, tmp_path):
         follower.next()
         assert tree(copy) == tree(first)
         done(publisher, "publish", second, "--model", MODEL, "--version", "1.1.0")
-        block = done(publisher, "chain", "status")["block"] + 8
+        block = done(publisher, "chain", "status")["block"] + 15
         done(publisher, "channel", "set", MODEL, "stable", MODEL, "--at-block", block)
         assert "ahead" in follower.process.stderr.readline()
         assert tree(copy) == tree(first)
