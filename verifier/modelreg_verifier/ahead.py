@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class Ahead(Generic[_T]):
-    """One piece of work, in a thread of its own. What it has under way, the end of the process waits for.
+    """One piece of work, in a thread of its own.
 
     Attributes:
         release: what it is for.
