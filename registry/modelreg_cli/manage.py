@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from modelreg.ledger.records import Channel, Move
     from modelreg.ledger.view import View
 
-__all__ = ["channel_command", "yank_command"]
+__all__ = ["channel_command", "warn_of_replaced", "yank_command"]
 
 
 @click.command("yank")
@@ -112,7 +112,7 @@ def _set(
         before, head = view.channel(model, channel), view.header.number
         with session.writer(password_file) as writer:
             receipt = writer.set_channel(model, channel, release.release_id, before.target, at_block)
-    _name_replaced(session, f"{model}@{channel}", before)
+    warn_of_replaced(session, f"{model}@{channel}", before)
     document = {
         "model": str(model),
         "channel": channel,
@@ -126,7 +126,8 @@ def _set(
     session.output.result(document, f"{model}@{channel} is {release.version} {when}")
 
 
-def _name_replaced(session: Session, name: str, before: "Channel") -> None:
+def warn_of_replaced(session: Session, name: str, before: "Channel") -> None:
+    """Say so where moving a channel did away with a move that was planned."""
     if before.planned is not None:
         session.output.remark(
             f"warning: this replaces the move of {name} to {before.planned.release} in block"

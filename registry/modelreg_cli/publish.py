@@ -7,6 +7,7 @@ import click
 
 from modelreg.errors import InputError, NotPermittedError
 from modelreg.format.names import MAIN_BRANCH, ModelName, Reference, Version, check_branch, check_channel
+from modelreg_cli.manage import warn_of_replaced
 from modelreg_cli.output import human_bytes
 from modelreg_cli.password import password_file_option
 from modelreg_cli.session import MODEL, REFERENCE, Session, pass_session
@@ -110,11 +111,7 @@ def publish_command(
             if channel:
                 before = view.channel(model, channel)
                 writer.set_channel(model, channel, published.release.release_id, before.target)
-                if before.planned is not None:
-                    block = before.planned.block
-                    session.output.remark(
-                        f"warning: this replaces the move that was planned for block {block}"
-                    )
+                warn_of_replaced(session, f"{model}@{channel}", before)
     _report(session, position, encoded, published)
 
 

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelreg.format.names import MAIN_BRANCH, AtBranch, AtChannel, ModelName, check_branch, check_channel
+from modelreg.format.names import (
+    MAIN_BRANCH,
+    AtBranch,
+    AtChannel,
+    ModelName,
+    Reference,
+    check_branch,
+    check_channel,
+)
 from modelreg_cli.output import printable
 from modelreg_cli.session import MODEL, Session, pass_session
 
@@ -39,12 +47,13 @@ def status_command(
 
     with session.ledger() as view:
         named = check_channel(channel) if channel else check_branch(branch or MAIN_BRANCH)
-        wanted = view.resolve(AtChannel(model, named) if channel else AtBranch(model, named))
+        reference = AtChannel(model, named) if channel else AtBranch(model, named)
+        wanted = view.resolve(reference)
         lineage = islice(view.lineage(wanted.release_id), _LINEAGE)
         behind = {str(release.version): count for count, release in enumerate(lineage)}
         nodes = [node for node in ReceiptLogView.beside(view).nodes() if node.status is Status.ACTIVE]
         rows = [_row(found, behind) for found in ask_nodes(nodes, model, seconds=seconds)]
-        planned = _planned(view, model, channel)
+        planned = _planned(view, reference)
     document = {"model": str(model), "version": str(wanted.version), "planned": planned, "nodes": rows}
     heading = f"{model}@{named} is {wanted.version}"
     if planned:
@@ -52,9 +61,9 @@ def status_command(
     session.output.result(document, "\n".join([heading, *map(_line, rows)]))
 
 
-def _planned(view: "View", model: ModelName, channel: str | None) -> dict[str, Any] | None:
+def _planned(view: "View", reference: Reference) -> dict[str, Any] | None:
     """The move of a channel to a later block."""
-    planned = view.channel(model, channel).planned if channel else None
+    planned = view.planned(reference)
     if planned is None:
         return None
     return {"version": str(view.existing(planned.release).version), "block": planned.block}

@@ -224,3 +224,16 @@ def test_commits_reach_the_disk(chain):
     with chain._connection() as connection:
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_empty_blocks_take_less_than_a_thousand_bytes_each(path):
+    def size():
+        return sum(file.stat().st_size for file in path.parent.glob(path.name + "*"))
+
+    with open_chain(path):
+        pass
+    before = size()
+    with open_chain(path) as chain:
+        for _ in range(500):
+            chain.mine_empty(-(10**12))
+    assert 0 < size() - before < 500 * 1000

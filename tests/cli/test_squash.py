@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -37,8 +38,6 @@ def trained(tensors, seed):
 
 @pytest.fixture(scope="module")
 def _chain(tmp_path_factory, _empty_home):
-    import shutil
-
     root = tmp_path_factory.mktemp("chain")
     home, tensors = shutil.copytree(_empty_home, root / "home"), weights()
     for step in range(STEPS + 1):
@@ -51,8 +50,6 @@ def _chain(tmp_path_factory, _empty_home):
 @pytest.fixture
 def chain(_chain, tmp_path):
     """A home that published a chain of releases, a node that has the first, and the last one's files."""
-    import shutil
-
     home = shutil.copytree(_chain[0], tmp_path / "home")
     node = tmp_path / "node"
     done(node, "init", "--join", home)
@@ -180,10 +177,15 @@ class Liar:
         [row] = done(home, "squash", f"{MODEL}@{LAST}", "--from", f"{MODEL}@1.0.0")["squashes"]
         self.manifest = self.home.plaintext.manifest(Cid.parse(row["manifest_cid"]))
 
-    def offer(self, manifest, base=None):
+    def offer(self, manifest):
         cid, nodes = write_manifest(manifest)
         self.home.local_store.put_many(nodes)
-        self.home.squashes.add(self.root, Squash(base or self.base, cid))
+        self.home.squashes.add(self.root, Squash(self.base, cid))
+
+    def offer_changed(self, change):
+        """The true squash but for its rows that start from the base."""
+        rows = (change(chunk) if chunk.base else chunk for chunk in self.manifest.chunks)
+        self.offer(replace(self.manifest, chunks=tuple(rows)))
 
     def block(self, data):
         cid = Cid.of(Codec.RAW, data, HashAlgorithm.BLAKE3_256)
@@ -199,29 +201,13 @@ def other_release(liar):
 
 def wrong_payloads(liar):
     """Small, and it does not decode."""
-    garbage = liar.block(os.urandom(64))
-    liar.offer(
-        replace(
-            liar.manifest,
-            chunks=tuple(
-                replace(chunk, payload=Payload(garbage, 0, 64), factors=None) if chunk.base else chunk
-                for chunk in liar.manifest.chunks
-            ),
-        )
-    )
+    garbage = Payload(liar.block(os.urandom(64)), 0, 64)
+    liar.offer_changed(lambda chunk: replace(chunk, payload=garbage, factors=None))
 
 
 def absent_payloads(liar):
-    gone = Cid.of(Codec.RAW, b"nobody has this", HashAlgorithm.BLAKE3_256)
-    liar.offer(
-        replace(
-            liar.manifest,
-            chunks=tuple(
-                replace(chunk, payload=Payload(gone, 0, 15), factors=None) if chunk.base else chunk
-                for chunk in liar.manifest.chunks
-            ),
-        )
-    )
+    gone = Payload(Cid.of(Codec.RAW, b"nobody has this", HashAlgorithm.BLAKE3_256), 0, 15)
+    liar.offer_changed(lambda chunk: replace(chunk, payload=gone, factors=None))
 
 
 def foreign_base(liar):
@@ -245,15 +231,7 @@ def other_formats(liar):
 
 def wild_bases(liar):
     """Its rows start from a file that the base has not."""
-    liar.offer(
-        replace(
-            liar.manifest,
-            chunks=tuple(
-                replace(chunk, base=replace(chunk.base, file=9999)) if chunk.base else chunk
-                for chunk in liar.manifest.chunks
-            ),
-        )
-    )
+    liar.offer_changed(lambda chunk: replace(chunk, base=replace(chunk.base, file=9999)))
 
 
 def no_note(liar):

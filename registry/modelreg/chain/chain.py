@@ -12,7 +12,7 @@ from typing import Self
 
 from modelreg.chain import database
 from modelreg.chain.admission import read_transaction
-from modelreg.chain.block import build, build_empty, next_timestamp
+from modelreg.chain.block import NewBlock, build, build_empty, next_timestamp
 from modelreg.chain.genesis import check_parameters, make_genesis, write_alloc
 from modelreg.chain.params import data, take
 from modelreg.chain.render import Json, hexadecimal
@@ -74,6 +74,12 @@ def _identity(connection: sqlite3.Connection) -> tuple[int, bytes]:
     return int(row[0]), bytes(row[1])
 
 
+def _store(view: View, new: NewBlock) -> None:
+    view.append(new.header, new.nodes)
+    if new.tx is not None and new.receipt is not None:
+        view.append_transaction(new.header.number, new.tx, new.receipt)
+
+
 class Chain:
     """An open chain. Threads may share it; a forked child must open its own."""
 
@@ -127,7 +133,7 @@ class Chain:
             if now - parent.timestamp < age:
                 return parent.timestamp + age - now
             new = build_empty(parent, timestamp=next_timestamp(parent, int(now)))
-            view.append(new.header, new.nodes)
+            _store(view, new)
             return age
 
     def _require_writable(self) -> None:
@@ -147,9 +153,7 @@ class Chain:
             ancestors=view.ancestors(parent.number + 1),
             seconds=_MINING_SECONDS,
         )
-        view.append(new.header, new.nodes)
-        if new.receipt is not None:
-            view.append_transaction(new.header.number, tx, new.receipt)
+        _store(view, new)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
