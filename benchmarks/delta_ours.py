@@ -100,10 +100,11 @@ def _payload(at: Payload | None, blocks: dict[Cid, bytes]) -> memoryview:
 def _load_machine_code() -> None:
     """Have numba ready, as others have theirs in a library."""
     prefer_compiled()
-    exponents, table = np.zeros(8, np.uint8), np.zeros(256, np.uint8)
     for word in (WordType.BF16, WordType.F32):
         # What is read from a file cannot be written to, and numba compiles that anew.
-        read, made = np.frombuffer(bytes(8 * word.width), f"<i{word.width}"), np.zeros(8, f"<i{word.width}")
-        for words in (read, made):
-            parted = part(exponents, table, 1)
-            parted.restore(parted.gather(words).copy(), read, word, 0)
+        base, words = np.frombuffer(bytes(8 * word.width), f"<i{word.width}"), np.zeros(8, f"<i{word.width}")
+        parted = part(base, word, [0])
+        parted.restore(parted.gather(words), 0)
+    # The allocator keeps memory from now on, as in the command, whose imports free larger blocks: anew, each
+    # page costs two microseconds, which would be a quarter of encoding.
+    np.zeros(24 << 20, np.uint8)

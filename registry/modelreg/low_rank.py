@@ -49,6 +49,7 @@ _BITS = (23, 21, 19, 16, 13, 11, 9)
 _SAMPLE_WORDS = 128 << 10
 _LEAST_COLUMNS = 64
 _MAX_FACTOR_BYTES = 512 << 10
+_BAND_ROWS = 16
 
 
 Left = Callable[[NDArray[np.float64], int], NDArray[np.int32]]
@@ -109,10 +110,10 @@ class Matrix:
 
     def _search(self) -> _Found | None:
         if self._product is None:
-            glance = self._rows(-(-self._shape[0] // GLANCE_ROWS))
+            glance = self._glance()
             if glance is None or not may_be_low_rank(glance):
                 return None
-        difference = self._rows(self._step)
+        difference = self._every(self._step)
         if difference is None or not np.isfinite(difference).all():
             return None
         sample = self._sample()
@@ -195,14 +196,26 @@ class Matrix:
         chunk, base = self._child(skipped, size), self._parent(skipped, size)
         return None if chunk is None or base is None else (chunk, base, skipped)
 
-    def _rows(self, step: int) -> NDArray[np.float64] | None:
-        """The change of every `step`-th row; None where they cannot be had."""
-        rows, columns = self._shape
+    def _glance(self) -> NDArray[np.float64] | None:
+        """The change of GLANCE_ROWS rows, in bands: to read each alone takes as long as coding the matrix."""
+        rows = self._shape[0]
+        if rows <= GLANCE_ROWS:
+            return self._rows([(0, rows)])
+        starts = np.linspace(0, rows - _BAND_ROWS, GLANCE_ROWS // _BAND_ROWS).astype(int).tolist()
+        return self._rows([(start, _BAND_ROWS) for start in starts])
+
+    def _every(self, step: int) -> NDArray[np.float64] | None:
+        """The change of every `step`-th row."""
+        rows = self._shape[0]
+        return self._rows([(0, rows)] if step == 1 else [(row, 1) for row in range(0, rows, step)])
+
+    def _rows(self, bands: Sequence[tuple[int, int]]) -> NDArray[np.float64] | None:
+        """The change of bands, given by first row and count; None where they cannot be had."""
+        columns = self._shape[1]
         size = columns * self._word.width
-        spans = [(0, rows * size)] if step == 1 else [(row * size, size) for row in range(0, rows, step)]
         parts = []
-        for span in spans:
-            chunk, base = self._child(*span), self._parent(*span)
+        for first, rows in bands:
+            chunk, base = self._child(first * size, rows * size), self._parent(first * size, rows * size)
             if chunk is None or base is None:
                 return None
             parts.append(_difference(chunk, base, self._word))

@@ -7,59 +7,54 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg.format.delta import WordType, decode, encode, exponent, partition
+from modelreg.format.delta import WordType, decode, encode, partition
 from modelreg.format.delta.compiled import CompiledPartition
 from modelreg.format.delta.partition import SortedPartition
-from modelreg.format.delta.words import ordered
+from modelreg.format.delta.words import exponents_of, ordered
 from tests.encode.releases import bf16, normal
 
 BOTH = (SortedPartition, CompiledPartition)
-WIDTHS = st.sampled_from([(np.uint8, 8), (np.uint16, 11), (np.uint16, 5), (np.uint8, 4)])
+FLOATS = [word for word in WordType if word.exponent_bits]
 
 
 @st.composite
 def cases(draw):
-    """Exponents, a table from them to groups, and words of 1 to 8 bytes."""
-    kind, bits = draw(WIDTHS)
-    groups = draw(st.integers(1, min(255, 1 << bits)))
+    """A base and its type, where groups start, and a seed of words."""
+    word = draw(st.sampled_from(FLOATS))
+    groups = draw(st.integers(1, min(255, 1 << word.exponent_bits)))
     chance = np.random.default_rng(draw(st.integers(0, 1 << 32)))
-    table = np.sort(chance.integers(0, groups, 1 << bits)).astype(np.uint8)
+    starts = 1 + chance.permutation((1 << word.exponent_bits) - 1)[: groups - 1]
     count = draw(st.sampled_from([1, 2, 3, 4, 5, 7, 8, 1000, 4099]))
-    words = chance.integers(-100, 100, count).astype(draw(st.sampled_from(["<i1", "<i2", "<i4", "<i8"])))
-    return chance.integers(0, 1 << bits, count).astype(kind), table, groups, words
+    base = np.frombuffer(chance.bytes(count * word.width), f"<i{word.width}")
+    return base, word, [0, *sorted(starts.tolist())], chance
 
 
 @given(cases())
 def test_numba_gives_what_numpy_gives(case):
-    exponents, table, groups, words = case
-    by_numpy, by_numba = (make(exponents, table, groups) for make in BOTH)
+    base, word, starts, chance = case
+    words = np.frombuffer(chance.bytes(base.nbytes), base.dtype)
+    by_numpy, by_numba = (make(base, word, starts) for make in BOTH)
     assert by_numpy.sizes.tolist() == by_numba.sizes.tolist()
     grouped = by_numpy.gather(words)
     assert grouped.tolist() == by_numba.gather(words).tolist()
-    group_of = table[exponents]
-    assert grouped.tolist() == [word for g in range(groups) for word in words[group_of == g].tolist()]
+    group_of = np.searchsorted(starts, exponents_of(base, word), "right") - 1
+    assert grouped.tolist() == [word for g in range(len(starts)) for word in words[group_of == g].tolist()]
 
 
-FLOATS = [word for word in WordType if word.exponent_bits]
-
-
-@given(st.sampled_from(FLOATS), st.data(), st.integers(0, 1 << 32))
-def test_words_are_restored_alike(word, data, seed):
+@given(cases(), st.data())
+def test_words_are_restored_alike(case, data):
     """All bit patterns, all shifts, sums that wrap around."""
-    chance = np.random.default_rng(seed)
+    base, word, starts, chance = case
     shift = data.draw(st.integers(0, 8 * word.width - 1))
-    base = np.frombuffer(chance.bytes(257 * word.width), f"<i{word.width}")
-    grouped = np.frombuffer(chance.bytes(257 * word.width), f"<i{word.width}")
-    exponents = exponent.exponents_of(base, word)
-    table = np.sort(chance.integers(0, 9, 1 << word.exponent_bits)).astype(np.uint8)
-    made = [make(exponents, table, 9).restore(grouped, base, word, shift) for make in BOTH]
+    grouped = np.frombuffer(chance.bytes(base.nbytes), base.dtype)
+    made = [make(base, word, starts).restore(grouped, shift) for make in BOTH]
     assert made[0].dtype == made[1].dtype
     assert made[0].tolist() == made[1].tolist()
     kept = made[0] >> shift << shift
     difference = ordered(kept, word, shift) - ordered(base, word, shift)
     for make in BOTH:
-        parted = make(exponents, table, 9)
-        assert parted.restore(parted.gather(difference), base, word, shift).tolist() == kept.tolist()
+        parted = make(base, word, starts)
+        assert parted.restore(parted.gather(difference), shift).tolist() == kept.tolist()
 
 
 @pytest.mark.parametrize("word", [WordType.F32, WordType.BF16, WordType.F8_E4M3])
@@ -82,9 +77,8 @@ def test_numba_is_used_when_much_was_coded(monkeypatch):
     choice = partition._Choice()
     choice.words_left = 1000
     monkeypatch.setattr(partition, "_choice", choice)
-    table = np.zeros(256, np.uint8)
-    assert isinstance(partition.part(np.zeros(999, np.uint8), table, 1), SortedPartition)
-    assert isinstance(partition.part(np.zeros(1, np.uint8), table, 1), CompiledPartition)
+    for words, kind in ((999, SortedPartition), (1, CompiledPartition)):
+        assert isinstance(partition.part(np.zeros(words, "<i4"), WordType.F32, [0]), kind)
 
 
 @pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, MemoryError])

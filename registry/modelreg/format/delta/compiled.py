@@ -4,84 +4,110 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.format.delta.grouping import Exponents
-from modelreg.format.delta.partition import Table
+from modelreg.format.delta.grouping import Starts
+from modelreg.format.delta.partition import Table, table_of
 from modelreg.format.delta.words import Integers, WordType
 
 __all__ = ["CompiledPartition"]
 
-# Not cached on the disk: that needs a directory to write to, and compiling takes a quarter of a second.
+# Not cached on the disk: that needs a directory to write to, and compiling takes half a second.
 _compiled = numba.njit(nogil=True)
 
 # numba checks signed indices for being negative, and not unsigned ones.
 _Places = NDArray[np.uintp]
+_Groups = NDArray[np.uint8]
+
+# A chunk is walked over in so many lanes, each a run of its words: in one, each word would wait for the one
+# before, whose place in the group it follows. The words left over belong to the last lane.
+_LANES = 4
 
 
 @_compiled
-def _count(exponents: Exponents, table: Table, counts: _Places) -> None:
-    """Add the words of each group to the four rows; counting in one would wait for itself."""
-    quarter = len(exponents) // 4
-    for i in range(quarter):
-        for lane in range(4):
-            counts[np.uintp(lane), table[exponents[np.uintp(4 * i + lane)]]] += np.uintp(1)
-    for i in range(4 * quarter, len(exponents)):
-        counts[np.uintp(0), table[exponents[np.uintp(i)]]] += np.uintp(1)
+def _assign(base: Integers, mantissa: int, mask: int, table: Table, groups: _Groups, counts: _Places) -> None:
+    """Write each word's group, and count those of each lane: `counts` has shape (lanes, groups)."""
+    run = len(base) // _LANES
+    for i in range(run):
+        for lane in range(_LANES):
+            at = np.uintp(lane * run + i)
+            group = table[np.uintp((base[at] >> mantissa) & mask)]
+            groups[at] = group
+            counts[np.uintp(lane), group] += np.uintp(1)
+    for i in range(_LANES * run, len(base)):
+        group = table[np.uintp((base[np.uintp(i)] >> mantissa) & mask)]
+        groups[np.uintp(i)] = group
+        counts[np.uintp(_LANES - 1), group] += np.uintp(1)
 
 
 @_compiled
-def _gather(words: Integers, exponents: Exponents, table: Table, places: _Places, out: Integers) -> None:
-    for i in range(len(words)):
-        group = table[exponents[np.uintp(i)]]
-        place = places[group]
-        out[place] = words[np.uintp(i)]
-        places[group] = place + np.uintp(1)
+def _gather(words: Integers, groups: _Groups, places: _Places, out: Integers) -> None:
+    run = len(words) // _LANES
+    for i in range(run):
+        for lane in range(_LANES):
+            at, row = np.uintp(lane * run + i), np.uintp(lane)
+            place = places[row, groups[at]]
+            places[row, groups[at]] = place + np.uintp(1)
+            out[place] = words[at]
+    for i in range(_LANES * run, len(words)):
+        at, row = np.uintp(i), np.uintp(_LANES - 1)
+        place = places[row, groups[at]]
+        places[row, groups[at]] = place + np.uintp(1)
+        out[place] = words[at]
 
 
 @_compiled
-def _restore(
-    grouped: Integers,
-    base: Integers,
-    exponents: Exponents,
-    table: Table,
-    places: _Places,
-    sign: int,
-    shift: int,
-    out: Integers,
-) -> None:
+def _scatter(grouped: Integers, groups: _Groups, places: _Places, out: Integers) -> None:
+    run = len(out) // _LANES
+    for i in range(run):
+        for lane in range(_LANES):
+            at, row = np.uintp(lane * run + i), np.uintp(lane)
+            place = places[row, groups[at]]
+            places[row, groups[at]] = place + np.uintp(1)
+            out[at] = grouped[place]
+    for i in range(_LANES * run, len(out)):
+        at, row = np.uintp(i), np.uintp(_LANES - 1)
+        place = places[row, groups[at]]
+        places[row, groups[at]] = place + np.uintp(1)
+        out[at] = grouped[place]
+
+
+@_compiled
+def _add(differences: Integers, base: Integers, sign: int, shift: int) -> None:
+    """Make words of differences to a base's, where they are."""
     low = (1 << (sign - shift)) - 1
-    for i in range(len(out)):
-        group = table[exponents[np.uintp(i)]]
-        place = places[group]
-        places[group] = place + np.uintp(1)
-        kept = base[np.uintp(i)] >> shift
+    for i in range(len(base)):
+        kept = base[i] >> shift
         # Kept in the words' own width, where sums wrap around.
-        out[np.uintp(i)] = (kept ^ ((kept >> sign) & low)) + grouped[place]
-        integer = out[np.uintp(i)]
-        out[np.uintp(i)] = (integer ^ ((integer >> sign) & low)) << shift
+        differences[i] += kept ^ ((kept >> sign) & low)
+        integer = differences[i]
+        differences[i] = (integer ^ ((integer >> sign) & low)) << shift
 
 
 class CompiledPartition:
     """A `Partition` that reads the words once for each question."""
 
-    def __init__(self, exponents: Exponents, table: Table, groups: int) -> None:
-        self._exponents, self._table = exponents, table
-        counts = np.zeros((4, groups), np.uintp)
-        _count(exponents, table, counts)
-        self.sizes: NDArray[np.intp] = counts.sum(axis=0).astype(np.intp)
+    def __init__(self, base: Integers, word: WordType, starts: Starts) -> None:
+        self._base, self._sign = base, 8 * word.width - 1
+        self._groups = np.empty(len(base), np.uint8)
+        self._counts = np.zeros((_LANES, len(starts)), np.uintp)
+        table, mask = table_of(starts, word), (1 << word.exponent_bits) - 1
+        _assign(base, word.mantissa_bits, mask, table, self._groups, self._counts)
+        self.sizes: NDArray[np.intp] = self._counts.sum(axis=0).astype(np.intp)
 
     def _places(self) -> _Places:
-        ends = np.cumsum(self.sizes)
-        return (ends - self.sizes).astype(np.uintp)
+        """Where the first word of each lane and group goes."""
+        starts = np.cumsum(self.sizes) - self.sizes
+        found: _Places = starts.astype(np.uintp) + np.cumsum(self._counts, axis=0) - self._counts
+        return found
 
     def gather(self, words: Integers) -> Integers:
         """As `Partition.gather`."""
         out = np.empty_like(words)
-        _gather(words, self._exponents, self._table, self._places(), out)
+        _gather(words, self._groups, self._places(), out)
         return out
 
-    def restore(self, grouped: Integers, base: Integers, word: WordType, shift: int) -> Integers:
+    def restore(self, grouped: Integers, shift: int) -> Integers:
         """As `Partition.restore`."""
         out = np.empty_like(grouped)
-        sign = 8 * word.width - 1
-        _restore(grouped, base, self._exponents, self._table, self._places(), sign, shift, out)
+        _scatter(grouped, self._groups, self._places(), out)
+        _add(out, self._base, self._sign, shift)
         return out

@@ -33,8 +33,9 @@ _ITERATIONS = 2
 # Singular values of a change of full rank fall slowly; an adapter's end in a step.
 _STEP = 2.0
 # A few of its rows and columns show a step too, a smaller one where rounding is in it. That is a glance, and
-# the singular values of a whole matrix take as long as coding it.
-GLANCE_ROWS, _GLANCE_STEP = 128, 1.4
+# the singular values of a whole matrix take as long as coding it. The step must leave little of the change's
+# energy: 0.7 of it is a quarter of a bit a word.
+GLANCE_ROWS, _GLANCE_STEP, _GLANCE_REST = 128, 1.4, 0.7
 # Denominators of simple fractions; how many standard errors from one a measured multiple may be; the share of
 # a change's energy that may be left.
 _SIMPLE, _ERRORS, _UNEXPLAINED = 256, 4, 0.25
@@ -107,13 +108,21 @@ def _integers(side: _Floats, bits: int) -> tuple[NDArray[np.int32], int]:
 def may_be_low_rank(rows: _Floats) -> bool:
     """Whether rows of a matrix's change, best GLANCE_ROWS from all over it, look as if it were of low rank.
 
-    A table of which an optimiser touched few rows is no product of thin matrices, and looks like one.
+    A table of which an optimiser touched few rows is no product of thin matrices, and looks like one, unless
+    all rows count alike.
     """
     changed = rows[rows.any(axis=1)]
     if len(changed) <= _MOST_RANK or not np.isfinite(changed).all():
         return False
     glance = changed[:, :: -(-changed.shape[1] // GLANCE_ROWS)]
-    return _step(np.asarray(np.linalg.svd(glance, compute_uv=False), np.float64), _GLANCE_STEP) is not None
+    sizes = np.linalg.norm(glance, axis=1, keepdims=True)
+    return _steps_down(glance) and _steps_down(glance / np.where(sizes > 0, sizes, 1.0))
+
+
+def _steps_down(glance: _Floats) -> bool:
+    values = np.asarray(np.linalg.svd(glance, compute_uv=False), np.float64)
+    rank = _step(values, _GLANCE_STEP)
+    return rank is not None and float((values[rank:] ** 2).sum() / (values**2).sum()) <= _GLANCE_REST
 
 
 def change_of(difference: _Floats) -> Change | None:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelreg.errors import FormatError
-from modelreg.format.delta.exponent import exponents_of
-from modelreg.format.delta.grouping import MAX_GROUPS, Starts, choose_starts
+from modelreg.format.delta.grouping import Starts, choose_starts, read_starts
+from modelreg.format.delta.partition import table_of
 from modelreg.format.delta.streams import pack_integers, unpack_integers
 from modelreg.format.delta.varints import pack_varint, unpack_varint
-from modelreg.format.delta.words import Integers, WordType, join, ordered, signed_words
+from modelreg.format.delta.words import Integers, WordType, exponents_of, join, ordered, signed_words
 
 __all__ = [
     "MAX_COLUMNS",
@@ -168,9 +168,7 @@ def _round(values: _Floats, word: WordType) -> Integers:
 
 def _cells(prediction: _Prediction, word: WordType, starts: Starts, phases: int) -> tuple[_Places, _Places]:
     """Sort words by exponent group and phase, stably; their places in that order and the sizes."""
-    opens = np.zeros(1 << word.exponent_bits, np.uint16)
-    opens[starts[1:]] = 1
-    groups = np.cumsum(opens, dtype=np.uint16).take(exponents_of(prediction.words, word))
+    groups = table_of(starts, word).take(exponents_of(prediction.words, word))
     cells = groups * np.uint16(phases) + prediction.phases(phases, word)
     return np.argsort(cells, kind="stable"), np.bincount(cells, minlength=len(starts) * phases)
 
@@ -225,7 +223,10 @@ def unpack_low_rank(payload: memoryview, base: memoryview, factors: memoryview) 
     left = np.empty(rows_of(column, len(words), right.columns) * right.rank, np.int32)
     at = unpack_integers(payload, at, left)
     prediction = _predict(words, word, column, _small(left).reshape(-1, right.rank), right)
-    phases, starts, at = _read_starts(payload, at, word)
+    phases = payload[at] if at < len(payload) else 0
+    if phases not in _PHASES:
+        raise FormatError("phases of cells", expected=" or ".join(map(str, _PHASES)), found=phases)
+    starts, at = read_starts(payload, at + 1, word)
     order, sizes = _cells(prediction, word, starts, phases)
     found = np.empty_like(prediction.integers)
     sorted_cells = np.empty_like(found)
@@ -235,18 +236,3 @@ def unpack_low_rank(payload: memoryview, base: memoryview, factors: memoryview) 
         raise FormatError("cells", expected=f"{at} bytes", found=len(payload))
     found[order] = sorted_cells
     return join(found + prediction.integers, word, 0)
-
-
-def _read_starts(payload: memoryview, at: int, word: WordType) -> tuple[int, Starts, int]:
-    head = bytes(payload[at : at + 2])
-    if len(head) < 2 or head[0] not in _PHASES or not 1 <= head[1] <= MAX_GROUPS:
-        raise FormatError(
-            "cells", expected=f"{_PHASES} phases and 1 to {MAX_GROUPS} groups", found=list(head)
-        )
-    starts, at = [0], at + 2
-    for _ in range(head[1] - 1):
-        step, at = unpack_varint(payload, at, (1 << word.exponent_bits) - 1 - starts[-1])
-        if step == 0:
-            raise FormatError("groups", expected="rising exponents", found="one that comes again")
-        starts.append(starts[-1] + step)
-    return head[0], starts, at

@@ -10,15 +10,22 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from modelreg.format.delta.grouping import Exponents
-from modelreg.format.delta.words import Integers, WordType, join, ordered
+from modelreg.format.delta.grouping import Starts
+from modelreg.format.delta.words import Integers, WordType, exponents_of, join, ordered
 
-__all__ = ["Partition", "SortedPartition", "part", "prefer_compiled"]
+__all__ = ["Partition", "SortedPartition", "Table", "part", "prefer_compiled", "table_of"]
 
 # A group for each value of an exponent field.
 Table = NDArray[np.uint8]
 
 _NUMPY_WORDS = 64 << 20
+
+
+def table_of(starts: Starts, word: WordType) -> Table:
+    """The group of each value of the exponent field; `starts` rise from 0."""
+    opens = np.zeros(1 << word.exponent_bits, np.uint8)
+    opens[starts[1:]] = 1
+    return np.cumsum(opens, dtype=np.uint8)
 
 
 class Partition(Protocol):
@@ -34,36 +41,37 @@ class Partition(Protocol):
         """The words, group by group."""
         ...
 
-    def restore(self, grouped: Integers, base: Integers, word: WordType, shift: int) -> Integers:
-        """The words whose differences to those of a base were gathered; the exponents are the base's."""
+    def restore(self, grouped: Integers, shift: int) -> Integers:
+        """The words whose differences to those of the base were gathered."""
         ...
 
 
 class SortedPartition:
     """A `Partition` by NumPy, which sorts 8-bit keys stably by radix, in linear time."""
 
-    def __init__(self, exponents: Exponents, table: Table, groups: int) -> None:
-        found = table.take(exponents)
+    def __init__(self, base: Integers, word: WordType, starts: Starts) -> None:
+        self._base, self._word = base, word
+        found = table_of(starts, word).take(exponents_of(base, word))
         self._order = np.argsort(found, kind="stable")
-        self.sizes: NDArray[np.intp] = np.bincount(found, minlength=groups)
+        self.sizes: NDArray[np.intp] = np.bincount(found, minlength=len(starts))
 
     def gather(self, words: Integers) -> Integers:
         """As `Partition.gather`."""
         return words[self._order]
 
-    def restore(self, grouped: Integers, base: Integers, word: WordType, shift: int) -> Integers:
+    def restore(self, grouped: Integers, shift: int) -> Integers:
         """As `Partition.restore`."""
         integers = np.empty_like(grouped)
         integers[self._order] = grouped
-        integers += ordered(base, word, shift)
-        return join(integers, word, shift)
+        integers += ordered(self._base, self._word, shift)
+        return join(integers, self._word, shift)
 
 
 class _Choice:
     """Which class makes partitions; several threads may ask, and at worst count a chunk too few."""
 
     def __init__(self) -> None:
-        self.make: Callable[[Exponents, Table, int], Partition] = SortedPartition
+        self.make: Callable[[Integers, WordType, Starts], Partition] = SortedPartition
         self.words_left = _NUMPY_WORDS
 
     def count(self, words: int) -> None:
@@ -84,10 +92,10 @@ class _Choice:
 _choice = _Choice()
 
 
-def part(exponents: Exponents, table: Table, groups: int) -> Partition:
-    """Part words by the groups that a table gives to their exponents."""
-    _choice.count(len(exponents))
-    return _choice.make(exponents, table, groups)
+def part(base: Integers, word: WordType, starts: Starts) -> Partition:
+    """Part words by the exponents of their base: a group begins at each start."""
+    _choice.count(len(base))
+    return _choice.make(base, word, starts)
 
 
 def prefer_compiled() -> None:

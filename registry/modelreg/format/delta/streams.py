@@ -19,7 +19,8 @@ _PLAIN_META = b"\x00"
 _ALL_ZERO = 0
 _LANES = (1, 2, 4, 8)
 
-# Level 12 of pcodec writes at most 4096 bins of 85 bits; no real header comes near this.
+# Bits of metadata before the bins; see section 4.
+_HEAD_BITS = 4 + 15
 _MAX_META_BYTES = 64 << 10
 _MAX_PAGE_OVERHEAD = 64
 
@@ -80,11 +81,19 @@ def unpack_integers(payload: memoryview, at: int, out: Integers) -> int:
 def _unpack_pcodec(payload: memoryview, at: int, out: Integers) -> int:
     reader, _ = wrapped.FileDecompressor.new(_HEADER)
     lane = out.dtype.itemsize
-    meta = _PLAIN_META + bytes(payload[at : at + _MAX_META_BYTES])
+    meta = _PLAIN_META + bytes(payload[at : at + _meta_bytes(payload[at : at + 3], lane)])
     chunk, used = reader.chunk_decompressor(meta, f"i{8 * lane}")
     at += used - len(_PLAIN_META)
     page = bytes(payload[at : at + len(out) * (lane + 2) + _MAX_PAGE_OVERHEAD])
     return at + _read_page(chunk, page, out)
+
+
+def _meta_bytes(head: memoryview, lane: int) -> int:
+    """The length of a stream's metadata, by its first three bytes."""
+    fields = int.from_bytes(head, "little")
+    table, bins = fields & 15, fields >> 4 & 0x7FFF
+    bits = _HEAD_BITS + bins * (table + 8 * lane + (8 * lane).bit_length())
+    return min(-(-bits // 8), _MAX_META_BYTES)
 
 
 def _read_page(chunk: Any, page: bytes, out: Integers) -> int:

@@ -10,7 +10,16 @@ from modelreg.errors import FormatError
 from modelreg.format.delta.encoding import Buffer
 from modelreg.format.dtypes import DType
 
-__all__ = ["HEAD_BYTES", "Integers", "WordType", "common_shift", "join", "ordered", "signed_words"]
+__all__ = [
+    "HEAD_BYTES",
+    "Integers",
+    "WordType",
+    "common_shift",
+    "exponents_of",
+    "join",
+    "ordered",
+    "signed_words",
+]
 
 # Word type and shift, before every payload made of words.
 HEAD_BYTES = 2
@@ -86,6 +95,14 @@ _BY_LABEL = {word.name: word for word in WordType} | {
 def signed_words(data: Buffer, word: WordType) -> Integers:
     """View the whole words in some bytes as two's complement integers, without a copy."""
     return np.frombuffer(data, f"<i{word.width}", len(data) // word.width)
+
+
+def exponents_of(words: Integers, word: WordType) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The exponent fields of floating-point words."""
+    field = words >> word.mantissa_bits
+    if word.exponent_bits == 8:
+        return field.astype(np.uint8)
+    return field.astype(np.uint16) & np.uint16((1 << word.exponent_bits) - 1)
 
 
 def common_shift(words: Integers) -> int:
