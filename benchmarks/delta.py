@@ -142,6 +142,7 @@ def tried(run: Run, pair: Pair, work: Path, rounds: int) -> Figures | None:
     try:
         for _ in range(rounds):
             for way, file, out in (("encode", pair.child, patch), ("decode", patch, copy)):
+                out.unlink(missing_ok=True)  # to empty an old one is no codec's work
                 seconds, peak = run(way, pair.parent, file, out)
                 getattr(found, way).append(seconds)
                 found.peak = max(found.peak, peak)

@@ -40,7 +40,7 @@ _LITTLE_BYTES = 16 << 10
 # Whole weights come down to 0.66 (bfloat16) or 0.82 (float32) of their size; a delta below this stands.
 _SETTLED = 0.6
 # So many times so many bytes tell whether the rest repeats itself.
-_GLANCES, _GLANCE_BYTES = 4, 8 << 10
+_GLANCES, _GLANCE_BYTES = 4, 4 << 10
 # More changed words than this and the list is longer than a stream.
 _SPARSE_SHARE = 64
 
