@@ -50,7 +50,7 @@ def _serve(
     """
     from modelreg.chain import open_chain
     from modelreg.chain.server import serve
-    from modelreg.gateway import BlockServer
+    from modelreg.gateway import PATHS, BlockServer
     from modelreg.held import HeldBlocks
 
     file, held = _file(session), HeldBlocks(session.root)
@@ -59,7 +59,7 @@ def _serve(
             chain,
             host=host,
             port=port,
-            blocks=BlockServer(held, held.squashes).answer,
+            below=dict.fromkeys(PATHS, BlockServer(held, held.squashes).answer),
             block_seconds=block_time,
             ready=lambda url: session.output.result({"url": url}, url),
         )

@@ -9,8 +9,9 @@ import asyncio
 import ipaddress
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 from aiohttp import web
 
@@ -24,7 +25,6 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _LOG = logging.getLogger(__name__)
 _MAX_CONNECTIONS = 64
-_BLOCK_PATHS = ("/ipfs/", "/squashes/")
 _WORKERS = 8
 _READ_SECONDS = 10.0  # for the headers, and again for the body
 _WRITE_SECONDS = 30.0
@@ -68,7 +68,7 @@ class ChainServer:
         host: the interface to listen on.
         port: 0 lets the system choose.
         allowed_hosts: names besides `localhost` under which clients may address the server.
-        blocks: answers what is asked below `/ipfs/` and `/squashes/`.
+        below: what answers what is asked below a path, by that path.
         block_seconds: after how long without a block an empty one is mined; None for never.
 
     Raises:
@@ -83,7 +83,7 @@ class ChainServer:
         host: str = "127.0.0.1",
         port: int = 8545,
         allowed_hosts: Iterable[str] = (),
-        blocks: Handler | None = None,
+        below: Mapping[str, Handler] = MappingProxyType({}),
         block_seconds: float | None = None,
     ) -> None:
         if chain.readonly and block_seconds is not None:
@@ -94,7 +94,7 @@ class ChainServer:
             raise InputError(
                 f"cannot serve on {host}", expected="the loopback interface, or a chain open for reading only"
             )
-        self._chain, self._blocks = chain, blocks
+        self._chain, self._below = chain, below
         self._host, self._port = host, port
         self._names = {"localhost", *(name.lower() for name in allowed_hosts)}
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="chain-rpc")
@@ -159,7 +159,7 @@ class ChainServer:
             return 403, "host not allowed\n"
         if "Origin" in request.headers:
             return 403, "requests from web pages are not allowed\n"
-        if self._asks_for_blocks(request):
+        if self._handler(request):
             return None
         if request.method != "POST":
             return 405, "this is a JSON-RPC endpoint: POST a request\n"
@@ -169,13 +169,14 @@ class ChainServer:
             return 415, "content type must be application/json, without an encoding\n"
         return None
 
-    def _asks_for_blocks(self, request: web.BaseRequest) -> bool:
-        return self._blocks is not None and request.path.startswith(_BLOCK_PATHS)
+    def _handler(self, request: web.BaseRequest) -> Handler | None:
+        below = (handler for start, handler in self._below.items() if request.path.startswith(start))
+        return next(below, None)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        refusal = self._refusal(request)
-        if self._blocks is not None and refusal is None and self._asks_for_blocks(request):
-            return await self._blocks(request)
+        refusal, handler = self._refusal(request), self._handler(request)
+        if handler and refusal is None:
+            return await handler(request)
         body = None if refusal else await _read_body(request)
         if refusal or body is None:
             status, text = refusal or (413, f"body longer than {MAX_BODY} bytes, or too slow\n")
@@ -221,7 +222,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8545,
     allowed_hosts: Iterable[str] = (),
-    blocks: Handler | None = None,
+    below: Mapping[str, Handler] = MappingProxyType({}),
     block_seconds: float | None = None,
     ready: Callable[[str], None] = lambda _url: None,
 ) -> None:
@@ -233,7 +234,7 @@ def serve(
             host=host,
             port=port,
             allowed_hosts=allowed_hosts,
-            blocks=blocks,
+            below=below,
             block_seconds=block_seconds,
         )
         stopping = asyncio.Event()
