@@ -37,6 +37,7 @@ _CONNECT_SECONDS = 5.0
 _PIECE_BYTES = 1 << 20
 _READ_BYTES = 64 << 10
 _PAUSES = (0.2, 1.0, 3.0)
+_GONE_SECONDS = 30.0
 _BUSY = frozenset({429, 502, 503, 504})
 _REFUSED = frozenset({401, 403})
 _ABSENT = ("block was not found locally", "ipld: could not find", "blockstore: block not found")
@@ -47,6 +48,10 @@ _HINT = "check that the daemon runs, and its address (--kubo-api, kubo.api in co
 
 class _BusyError(Exception):
     """Worth another try soon: Kubo restarts, or has too much to do."""
+
+
+class _SilentError(Exception):
+    """No answer in time; another try would take as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,8 @@ class KuboApi:
         seconds: how long it may be silent within an answer.
 
     Raises, from every method: UnreachableError where the daemon does not answer or fails, NotPermittedError
-    where it refuses us.
+    where it refuses us. One that did not answer is left alone for 30 s, in which calls fail at once: who has
+    the blocks from elsewhere need not wait for it at each of them.
     """
 
     def __init__(self, access: KuboAccess, *, seconds: float = 60.0) -> None:
@@ -88,6 +94,7 @@ class KuboApi:
         self._secret = access.secret
         self._seconds = seconds
         self._limit = threading.local()
+        self._gone_until = 0.0
         self.name = f"Kubo at {access.address}"
 
     def version(self) -> str:
@@ -185,8 +192,8 @@ class KuboApi:
                 for answer in answers:
                     with suppress(FormatError):
                         yield Cid.parse(str(answer["Ref"]))
-        except _BusyError as busy:
-            raise UnreachableError(f"no answer from {self.name}", found=str(busy)[:300], hint=_HINT) from None
+        except (_BusyError, _SilentError) as error:
+            raise self._no_answer(str(error)) from None
 
     @cached_property
     def _client(self) -> "ipfshttpclient.Client":
@@ -221,17 +228,22 @@ class KuboApi:
         """
         seconds = self._seconds + more_seconds
         options = {"timeout": seconds} if more_seconds else {}
+        if time.monotonic() < self._gone_until:
+            raise self._no_answer("none lately")
         for pause in (*_PAUSES, None):
             self._limit.seconds = 2 * seconds
             try:
                 with _translated(self.name, absent):
                     return function(self._client, **options)
-            except _BusyError as busy:
-                if pause is None:
-                    found = str(busy)[:300]
-                    raise UnreachableError(f"no answer from {self.name}", found=found, hint=_HINT) from None
+            except (_BusyError, _SilentError) as error:
+                if pause is None or isinstance(error, _SilentError):
+                    self._gone_until = time.monotonic() + _GONE_SECONDS
+                    raise self._no_answer(str(error)) from None
                 time.sleep(pause)
         raise AssertionError
+
+    def _no_answer(self, found: str) -> UnreachableError:
+        return UnreachableError(f"no answer from {self.name}", found=found[:300], hint=_HINT)
 
     def _read_body(self, response: "requests.Response", *_: object, **__: object) -> None:
         """Read an answer before the library does, which knows neither a cap nor a deadline."""
@@ -263,7 +275,7 @@ def _translated(name: str, absent: str | None = None) -> Iterator[None]:
         status = getattr(getattr(error.original, "response", None), "status_code", None)
         raise _of_status(name, status, message, absent) from None
     except exceptions.TimeoutError as error:
-        raise UnreachableError(f"{name} is silent", found=str(error)[:300], hint=_HINT) from None
+        raise _SilentError(f"silence: {error}") from None
     # What breaks within a body comes as the errors of the libraries below.
     except (exceptions.Error, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise _BusyError(" ".join(str(error).split())) from None
