@@ -83,7 +83,7 @@ def opened(path: Path) -> Iterator[int]:
 def sync_tree(staging: Path) -> None:
     """Make files and names durable; many at once, so that a journal commits them together."""
     paths = [Path(directory) / name for directory, _, names in os.walk(staging) for name in names]
-    for _ in map_ordered(_sync_file, paths, workers=_SYNCED_AT_ONCE):
+    for _ in map_ordered(_sync_file, paths, workers=_SYNCED_AT_ONCE, together=1):
         pass
     for directory, _, _ in os.walk(staging):
         sync_directory(directory)

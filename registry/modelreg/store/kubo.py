@@ -58,13 +58,13 @@ class KuboStore:
 
     def put_many(self, blocks: Iterable[tuple[Cid, bytes]]) -> int:
         """See BlockStore. Holds three batches of 16 MiB at most: one that fills, two that are sent."""
-        sent = map_ordered(self._put, _batches(blocks), workers=2, queued=0)
+        sent = map_ordered(self._put, _batches(blocks), workers=2, queued=0, together=1)
         return sum(sent)
 
     def take(self, cids: Iterable[Cid], source: BlockSource) -> int:
         """Copy the blocks out of a source that are not here; what is here is not read. Returns bytes."""
         missing = ((cid, source.get(cid)) for cid in self._lacking(cids))
-        return sum(map_ordered(self._send, _batches(missing), workers=2, queued=0))
+        return sum(map_ordered(self._send, _batches(missing), workers=2, queued=0, together=1))
 
     def delete(self, cids: Iterable[Cid]) -> None:
         """See BlockStore. Kubo refuses to remove what is pinned there (UnreachableError)."""
