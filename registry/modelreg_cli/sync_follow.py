@@ -11,12 +11,18 @@ from modelreg_cli.session import Session
 from modelreg_cli.sync_run import destination, sync_release, warn_of_yank
 
 if TYPE_CHECKING:
-    from modelreg.format.names import ReleaseId
+    from modelreg.format.names import ModelName, ReleaseId
     from modelreg.format.release import Release
+    from modelreg.home import Home
+    from modelreg.ledger.records import Move
     from modelreg.ledger.view import View
     from modelreg_verifier.pace import Pace
 
 __all__ = ["Follower"]
+
+
+class _OvertakenError(Exception):
+    """Something else is to be done than what is being done ahead of time."""
 
 
 class Follower:
@@ -28,6 +34,7 @@ class Follower:
         self._session, self._reference = session, reference
         self._to, self._only = to, only
         self._last: ReleaseId | None = None
+        self._planned: Move | None = None
         self._ahead: ReleaseId | None = None
         self._warned: ReleaseId | None = None
         self._said: set[str] = set()
@@ -41,7 +48,8 @@ class Follower:
         while True:
             if pace.is_due(self._session.height):
                 try:
-                    self._look(pace)
+                    while not self._look(pace):
+                        pass
                     begun, self._outage = True, ""
                 except UnreachableError as error:
                     if not begun and self._last is None:
@@ -52,9 +60,10 @@ class Follower:
                         self._session.output.remark(f"warning: {printable(str(error))}; trying again")
             time.sleep(pace.seconds)
 
-    def _look(self, pace: "Pace") -> None:
+    def _look(self, pace: "Pace") -> bool:
+        """Do what the ledger asks for; False if it came to ask for something else meanwhile."""
         with self._session.ledger() as view:
-            planned = view.planned(self._reference)
+            self._planned = planned = view.planned(self._reference)
             try:
                 release = view.resolve(self._reference)
             except NotFoundError as error:
@@ -66,8 +75,15 @@ class Follower:
             pace.looked(view, planned.block if planned else None)
             if planned is None:
                 self._ahead = None
-            elif planned.release != self._ahead:
-                self._fetch_ahead(view, view.existing(planned.release))
+            if planned is None or planned.release == self._ahead:
+                return True
+            ahead = view.existing(planned.release)
+            try:
+                place = destination(self._session, view, ahead, self._to)
+            except ModelregError as error:
+                self._remark(_cannot_be_fetched(ahead, error))
+                return True
+        return self._fetch_ahead(ahead, *place, pace)
 
     def _copy(self, view: "View", release: "Release") -> None:
         if release.release_id != self._last:
@@ -86,21 +102,54 @@ class Follower:
             warn_of_yank(self._session, view, release)
             self._warned = release.release_id
 
-    def _fetch_ahead(self, view: "View", release: "Release") -> None:
+    def _fetch_ahead(
+        self, release: "Release", home: "Home", name: "ModelName", target: Path, pace: "Pace"
+    ) -> bool:
         """What fails before the block may be mended by then, and what is copied now stays good."""
         from modelreg_verifier.install import prefetch_release
 
         try:
-            home, name, target = destination(self._session, view, release, self._to)
-            prefetch_release(home, release, target, self._only, remark=self._session.output.remark)
+            prefetch_release(
+                home,
+                release,
+                target,
+                self._only,
+                progress=lambda _: self._require_no_other(pace),
+                remark=self._session.output.remark,
+            )
+        except _OvertakenError:
+            return False
         except ModelregError as error:
-            self._remark(f"{release.version} cannot be fetched ahead of its block: {error}")
+            self._remark(_cannot_be_fetched(release, error))
         else:
             self._ahead = release.release_id
             self._remark(f"fetched {name}@{release.version} ahead of its block")
+        return True
+
+    def _require_no_other(self, pace: "Pace") -> None:
+        """A release takes hours to fetch, and what is asked for meanwhile does not wait for it."""
+        if not pace.is_due(self._session.height):
+            return
+        try:
+            with self._session.ledger() as view:
+                planned = view.planned(self._reference)
+                try:
+                    current = view.resolve(self._reference).release_id
+                except NotFoundError:
+                    current = None
+                pace.looked(view, planned.block if planned else None)
+        except UnreachableError:
+            pace.failed()
+        else:
+            if (current, planned) != (self._last, self._planned):
+                raise _OvertakenError
 
     def _remark(self, text: str) -> None:
         """Say something once, not at every look."""
         if text not in self._said:
             self._said.add(text)
             self._session.output.remark(printable(text))
+
+
+def _cannot_be_fetched(release: "Release", error: ModelregError) -> str:
+    return f"{release.version} cannot be fetched ahead of its block: {error}"

@@ -4,6 +4,7 @@ import json
 import queue
 import shutil
 import threading
+import time
 
 import pytest
 
@@ -458,6 +459,48 @@ def test_fetches_ahead_what_a_channel_moves_to_later(world, node, copy):
         update = follower.next()
         assert tree(copy) == tree(world.second)
         assert update["bytes"]["fetched"] == 0
+
+
+@pytest.fixture
+def slow_ahead(monkeypatch):
+    """Fetching ahead takes a minute, unless something else comes up; gives what has begun."""
+    begun = []
+
+    def prefetch(_home, release, *_, progress, **__):
+        begun.append(str(release.version))
+        for _ in range(600):
+            time.sleep(0.1)
+            progress(1)
+
+    monkeypatch.setattr("modelreg_verifier.install.prefetch_release", prefetch)
+    return begun
+
+
+@pytest.mark.parametrize("plan", ["1.0.0", "1.1.0"])
+def test_what_is_fetched_ahead_does_not_hold_up_what_is_asked_for_now(world, node, copy, slow_ahead, plan):
+    from modelreg.format.names import parse_reference
+    from modelreg_cli.output import Output
+    from modelreg_cli.session import Session
+    from modelreg_cli.sync_follow import Follower as Following
+    from modelreg_verifier.pace import Pace
+
+    def moved(version, *options):
+        done(world.publisher, "channel", "set", MODEL, "stable", f"{MODEL}@{version}", *options)
+
+    moved("1.0.0")
+    session = Session(node, Output(json_mode=True, quiet=True))
+    following, pace = Following(session, parse_reference(f"{MODEL}@stable"), copy, ()), Pace(0.2)
+    assert following._look(pace)
+    moved("1.1.0", "--at-block", 10**9)
+    asked = threading.Timer(1, moved, ["1.1.0"] if plan == "1.1.0" else ["1.0.0", "--at-block", 10**8])
+    asked.start()
+    assert not following._look(pace)
+    asked.join()
+    assert slow_ahead == ["1.1.0"]
+    assert tree(copy) == tree(world.first)
+    if plan == "1.1.0":
+        assert following._look(pace)
+        assert tree(copy) == tree(world.second)
 
 
 def test_follows_a_channel_that_begins_later(world, node, copy):

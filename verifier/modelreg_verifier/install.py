@@ -38,6 +38,7 @@ def prefetch_release(
     target: Path,
     only: tuple[str, ...] = (),
     *,
+    progress: Callable[[int], None] = lambda _: None,
     remark: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Do all of `install_release` but let the copy appear: doing that later fetches nothing any more."""
@@ -47,7 +48,13 @@ def prefetch_release(
         plan = _Plan.of(home, release, only)
         plan.carry_out(
             lambda encoding: stage_release(
-                encoding, target, plan.source, home.local_plaintext, plan.rows, remark=remark
+                encoding,
+                target,
+                plan.source,
+                home.local_plaintext,
+                plan.rows,
+                progress=progress,
+                remark=remark,
             ),
             remark,
         )

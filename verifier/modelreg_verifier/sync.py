@@ -81,11 +81,12 @@ def stage_release(
     local: LocalPlaintext,
     rows: frozenset[int] | None = None,
     *,
+    progress: Callable[[int], None] = lambda _: None,
     remark: Callable[[str], None] = lambda _: None,
 ) -> Copied:
     """As `copy_release`, but leave it beside `target`, where the next `copy_release` finds it."""
     with os_errors(f"cannot write {target}"), staged(target, remark) as staging:
-        return _fill(staging, manifest, source, local, rows, lambda _: None)
+        return _fill(staging, manifest, source, local, rows, progress)
 
 
 def _fill(
