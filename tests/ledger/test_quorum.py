@@ -135,6 +135,33 @@ def test_a_slow_endpoint_holds_up_nothing(world, release):
     ended.set()
 
 
+@pytest.mark.parametrize("hanging", [0, 1, 2])
+def test_who_hangs_over_a_proof_holds_it_up_once(world, release, monkeypatch, hanging):
+    monkeypatch.setattr("modelreg.ledger.quorum._PATIENCE_SECONDS", 0.5)
+    ended, asked = threading.Event(), []
+
+    def slow(_rpc, params, answer):
+        asked.append(params)
+        ended.wait(20)
+        return answer
+
+    rpc = quorum(world, *({"eth_getProof": slow} if number == hanging else {} for number in range(3)))
+    began = time.monotonic()
+    for _ in range(3):
+        assert world.reader(rpc).at_head().head(MODEL, "main") == release
+    assert time.monotonic() - began < 4
+    assert len(asked) <= 1
+    ended.set()
+
+
+def test_when_all_hang_over_a_proof_the_ledger_is_unreachable(world, release):
+    ended = threading.Event()
+    hanging = {"eth_getProof": lambda *_: ended.wait(20)}
+    with pytest.raises(UnreachableError):
+        head(world, hanging, hanging, deadline=0.5)
+    ended.set()
+
+
 def test_a_hanging_majority_is_unreachable(world, release):
     ended = threading.Event()
     hanging = {"eth_chainId": lambda *_: ended.wait(20)}

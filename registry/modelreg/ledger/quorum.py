@@ -8,7 +8,7 @@ import json
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +100,7 @@ class QuorumRpc:
         self._needed = len(endpoints) // 2 + 1
         self._deadline = deadline
         self._agreeing: list[int] = list(range(len(endpoints)))
+        self._lagging: set[int] = set()
         self._last_proof: list[Any] | None = None
 
     def close(self) -> None:
@@ -173,22 +174,43 @@ class QuorumRpc:
         for answer in answers:
             if answer not in agreeing and answer.error is None and answer.value is not None:
                 self._suspect(answer.endpoint, f"has another block {int(params[0], 16)} than the others")
-        self._agreeing = [answer.endpoint for answer in agreeing]
+        numbers = [answer.endpoint for answer in agreeing]
+        self._agreeing = sorted(numbers, key=lambda number: number in self._lagging)
         return agreeing[0].value
 
     def _proof(self, params: list[Any]) -> Any:
-        """From one that has the block. What is asked for again did not hold: then the next one is asked."""
+        """From one that has the block, and from the next ones too while nobody answers.
+
+        What is asked for again did not hold: then the next one is asked first.
+        """
         if params == self._last_proof:
             self._agreeing.append(self._agreeing.pop(0))
         self._last_proof = params
+        arriving: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         errors: list[ModelregError] = []
-        for _ in range(len(self._agreeing)):
-            [answer] = self._ask("eth_getProof", params, bool, only=self._agreeing[:1])
-            if answer.error is None:
-                return answer.value
-            errors.append(answer.error)
-            self._agreeing.append(self._agreeing.pop(0))
-        raise errors[0]
+        rest, end = deque(self._agreeing), time.monotonic() + self._deadline
+        while rest or len(errors) < len(self._agreeing):
+            if rest:
+                self._workers[rest.popleft()].ask("eth_getProof", params, arriving)
+            left = max(end - time.monotonic(), 0)
+            try:
+                answer = arriving.get(timeout=min(left, _PATIENCE_SECONDS) if rest else left)
+            except queue.Empty:
+                if not rest:
+                    break
+            else:
+                if answer.error is None:
+                    self._prefer(answer.endpoint)
+                    return answer.value
+                errors.append(answer.error)
+        raise errors[0] if errors else UnreachableError(f"no answer from {self.name} in time")
+
+    def _prefer(self, endpoint: int) -> None:
+        """Ask first for proofs who gave one; those before it failed, or let us wait."""
+        at = self._agreeing.index(endpoint)
+        self._lagging |= set(self._agreeing[:at])
+        self._lagging.discard(endpoint)
+        self._agreeing = self._agreeing[at:] + self._agreeing[:at]
 
     def _send(self, params: Sequence[Any]) -> Any:
         """To all: who alone gets it could hold it back."""
