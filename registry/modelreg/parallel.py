@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice, repeat
 from threading import Event
 from typing import TypeVar
 
@@ -35,16 +35,17 @@ def map_ordered(
 ) -> Generator[_R]:
     """Apply `function` to items in threads and give the results in the order of the items.
 
-    Each thread takes so many items together. At most `queued` results wait to be taken besides, so that
-    memory is bounded whatever the number of items. The first error ends the work: what has not begun is
-    dropped.
+    Each thread takes so many items together, but for the first ones: there may be few. At most `queued`
+    results wait to be taken besides, so that memory is bounded whatever the number of items. The first error
+    ends the work: what has not begun is dropped.
     """
     rest, ended = iter(items), Event()
+    sizes = chain(repeat(1, workers), repeat(together))
     most = queued // together + workers
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[tuple[list[_R], BaseException | None]]] = deque()
         try:
-            while (some := list(islice(rest, together))) or waiting:
+            while (some := list(islice(rest, next(sizes)))) or waiting:
                 if some:
                     waiting.append(pool.submit(_apply, function, some, ended))
                 if len(waiting) >= most or not some:

@@ -35,6 +35,7 @@ class Follower:
         self._to, self._only = to, only
         self._last: ReleaseId | None = None
         self._planned: Move | None = None
+        self._glance_at = 0.0
         self._ahead: ReleaseId | None = None
         self._warned: ReleaseId | None = None
         self._said: set[str] = set()
@@ -49,7 +50,7 @@ class Follower:
             if pace.is_due(self._session.height):
                 try:
                     while not self._look(pace):
-                        pass
+                        begun = True
                     begun, self._outage = True, ""
                 except UnreachableError as error:
                     if not begun and self._last is None:
@@ -73,6 +74,7 @@ class Follower:
             else:
                 self._copy(view, release)
             pace.looked(view, planned.block if planned else None)
+            self._glance_at = time.monotonic() + pace.seconds
             if planned is None:
                 self._ahead = None
             if planned is None or planned.release == self._ahead:
@@ -128,21 +130,26 @@ class Follower:
 
     def _require_no_other(self, pace: "Pace") -> None:
         """A release takes hours to fetch, and what is asked for meanwhile does not wait for it."""
-        if not pace.is_due(self._session.height):
+        if time.monotonic() < self._glance_at:
             return
         try:
-            with self._session.ledger() as view:
-                planned = view.planned(self._reference)
-                try:
-                    current = view.resolve(self._reference).release_id
-                except NotFoundError:
-                    current = None
-                pace.looked(view, planned.block if planned else None)
+            if pace.is_due(self._session.height) and self._is_overtaken(pace):
+                raise _OvertakenError
         except UnreachableError:
             pace.failed()
-        else:
-            if (current, planned) != (self._last, self._planned):
-                raise _OvertakenError
+        except ModelregError:
+            raise _OvertakenError from None  # the next look meets it, too
+        self._glance_at = time.monotonic() + pace.seconds
+
+    def _is_overtaken(self, pace: "Pace") -> bool:
+        with self._session.ledger() as view:
+            planned = view.planned(self._reference)
+            try:
+                current = view.resolve(self._reference).release_id
+            except NotFoundError:
+                current = None
+            pace.looked(view, planned.block if planned else None)
+        return (current, planned) != (self._last, self._planned)
 
     def _remark(self, text: str) -> None:
         """Say something once, not at every look."""

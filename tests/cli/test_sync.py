@@ -503,6 +503,26 @@ def test_what_is_fetched_ahead_does_not_hold_up_what_is_asked_for_now(world, nod
         assert tree(copy) == tree(world.second)
 
 
+def test_a_chunk_fetched_ahead_costs_no_look_at_the_chain(world, node, copy, monkeypatch):
+    from modelreg.format.names import parse_reference
+    from modelreg_cli.output import Output
+    from modelreg_cli.session import Session
+    from modelreg_cli.sync_follow import Follower as Following
+    from modelreg_verifier.pace import Pace
+
+    def prefetch(*_, progress, **__):
+        for _ in range(10_000):
+            progress(1)
+
+    asked = []
+    monkeypatch.setattr("modelreg_verifier.install.prefetch_release", prefetch)
+    monkeypatch.setattr(Session, "height", lambda _: asked.append(1) or 1)
+    done(world.publisher, "channel", "set", MODEL, "stable", f"{MODEL}@1.1.0", "--at-block", 10**9)
+    session = Session(node, Output(json_mode=True, quiet=True))
+    assert Following(session, parse_reference(f"{MODEL}@stable"), copy, ())._look(Pace(5))
+    assert len(asked) < 10
+
+
 def test_follows_a_channel_that_begins_later(world, node, copy):
     publisher = world.publisher
     block = done(publisher, "chain", "status")["block"] + 2

@@ -154,6 +154,27 @@ def test_who_hangs_over_a_proof_holds_it_up_once(world, release, monkeypatch, ha
     ended.set()
 
 
+@pytest.mark.parametrize("liar", [0, 1])
+def test_a_slow_honest_proof_is_waited_for_where_the_quick_one_is_wrong(world, release, monkeypatch, liar):
+    monkeypatch.setattr("modelreg.ledger.quorum._PATIENCE_SECONDS", 0.1)
+
+    def slow(_rpc, _params, answer):
+        time.sleep(0.4)
+        return answer
+
+    lies = [{"eth_getProof": slow}, {"eth_getProof": slow}]
+    lies[liar] = {"eth_getProof": in_proof(lambda entries: entries[0]["proof"].pop())}
+    assert head(world, *lies) == release
+
+
+def test_the_same_record_is_not_proven_twice_running(world, release):
+    state = world.reader(world.rpc).at_head()._state
+    first, asked = state.words([1, 2, 3]), []
+    state.rpc = Named("http://0", world.rpc, eth_getProof=lambda *_: asked.append(1))
+    assert state.words(range(1, 4)) == first
+    assert not asked
+
+
 def test_when_all_hang_over_a_proof_the_ledger_is_unreachable(world, release):
     ended = threading.Event()
     hanging = {"eth_getProof": lambda *_: ended.wait(20)}

@@ -30,7 +30,7 @@ def listener():
 class _Version(BaseHTTPRequestHandler):
     def do_POST(self):
         self.send_response(200)
-        body = json.dumps({"Version": "1"}).encode()
+        body = json.dumps({"Version": "1", "Size": 5}).encode()
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -59,19 +59,35 @@ def seconds_of(call):
     return time.monotonic() - began
 
 
-def api_at(server):
-    return KuboApi(KuboAccess(f"http://127.0.0.1:{server.server_port}"))
+def api_at(server, **options):
+    return KuboApi(KuboAccess(f"http://127.0.0.1:{server.server_port}"), **options)
 
 
-def test_who_did_not_answer_is_not_asked_again_soon(listener, monkeypatch):
+def test_who_did_not_answer_is_not_asked_for_blocks_again_soon(listener, monkeypatch):
     monkeypatch.setattr(kubo_api, "_PAUSES", (PAUSE,))
-    api = api_at(listener)
+    api, [(cid, _)] = api_at(listener), leaves(1)
     assert seconds_of(api.version) >= PAUSE
-    assert seconds_of(api.version) < PAUSE
+    assert seconds_of(lambda: api.size(cid)) < PAUSE
     with answering(listener):
-        assert seconds_of(api.version) < PAUSE
+        assert seconds_of(lambda: api.size(cid)) < PAUSE
         monkeypatch.setattr(api, "_gone_until", time.monotonic())
+        assert api.size(cid) == 5
+
+
+def test_what_only_the_daemon_can_do_is_tried_all_the_same(listener, monkeypatch):
+    monkeypatch.setattr(kubo_api, "_PAUSES", (PAUSE,))
+    api, [(cid, _)] = api_at(listener), leaves(1)
+    seconds_of(api.version)
+    with answering(listener):
         assert api.version() == "1"
+        assert api.size(cid) == 5  # it is back
+
+
+def test_one_that_hangs_is_asked_once(listener):
+    listener.server_activate()  # connections wait in the backlog
+    api, [(cid, _)] = api_at(listener, seconds=PAUSE), leaves(1)
+    assert seconds_of(lambda: api.size(cid)) >= PAUSE
+    assert seconds_of(lambda: api.size(cid)) < PAUSE
 
 
 def test_blocks_from_elsewhere_do_not_wait_for_it(listener, monkeypatch):

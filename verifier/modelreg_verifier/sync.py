@@ -6,6 +6,7 @@ staged before an interruption is checked and used again.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,10 +102,13 @@ def _fill(
     wanted = sorted(rows) if rows is not None else range(len(manifest.chunks))
     source.in_files = _lie_in_files(manifest, wanted)
     copier = _Copier(manifest, staging, copied_names(manifest, rows), Plaintext(source, local), local)
-    copier.prepare(wanted)
+    copier.prepare(wanted, progress)
     reused = 0
-    with source.ahead(copier.blocks(wanted)):
-        placed = map_ordered(copier.place, wanted, workers=worker_count())
+    with (
+        # No thread may write any more when others are let in, whatever `progress` raises.
+        closing(map_ordered(copier.place, wanted, workers=worker_count())) as placed,
+        source.ahead(copier.blocks(wanted)),
+    ):
         for row, was_here in zip(wanted, placed, strict=True):
             reused += was_here
             progress(manifest.chunks[row].length)
@@ -141,8 +145,11 @@ class _Copier:
         self._local = local
         self._staged: set[int] = set()
 
-    def prepare(self, rows: Sequence[int]) -> None:
-        """Make the files, all zeros unless they were staged before, and no others; see what is in them."""
+    def prepare(self, rows: Sequence[int], progress: Callable[[int], None]) -> None:
+        """Make the files, all zeros unless they were staged before, and no others; see what is in them.
+
+        That makes no progress, but takes time: it is told so of each chunk that was looked at.
+        """
         remove_others(self._staging, set(self._paths.values()), {self._paths[n] for n in self._whole})
         before = {number for number, path in self._paths.items() if path.exists()}
         for number, path in self._paths.items():
@@ -150,8 +157,11 @@ class _Copier:
             with opened(path) as descriptor:
                 os.ftruncate(descriptor, self._manifest.files[number].size)
         old = [row for row in rows if self._manifest.file_of(row) in before] if before else []
-        is_staged = map_ordered(self._is_staged, old, workers=worker_count())
-        self._staged = {row for row, good in zip(old, is_staged, strict=True) if good}
+        with closing(map_ordered(self._is_staged, old, workers=worker_count())) as is_staged:
+            for row, good in zip(old, is_staged, strict=True):
+                progress(0)
+                if good:
+                    self._staged.add(row)
 
     def blocks(self, rows: Iterable[int]) -> Iterator[Cid]:
         """The blocks that these rows take, in the order of their use."""

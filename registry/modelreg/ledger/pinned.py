@@ -69,6 +69,7 @@ class PinnedState:
         self.address = address
         self.header = header
         self.account = self.account_of(address)
+        self._read: tuple[list[int], list[int]] = [], []
 
     def beside(self, address: bytes) -> "PinnedState":
         """Another contract's storage in the same block."""
@@ -94,10 +95,13 @@ class PinnedState:
 
     def words(self, slots: Sequence[int]) -> list[int]:
         """The words in these storage slots, in their order; an absent one is 0."""
-        found: list[int] = []
-        for start in range(0, len(slots), _KEYS_MAX):
-            found += self._patiently(partial(self._words, slots[start : start + _KEYS_MAX]))
-        return found
+        # One question after another is often about the same record.
+        if self._read[0] != list(slots):
+            found: list[int] = []
+            for start in range(0, len(slots), _KEYS_MAX):
+                found += self._patiently(partial(self._words, slots[start : start + _KEYS_MAX]))
+            self._read = list(slots), found
+        return list(self._read[1])
 
     def _account(self, address: bytes) -> Account:
         nodes = _nodes(self._ask(address, ()).get("accountProof"))

@@ -102,6 +102,7 @@ class QuorumRpc:
         self._agreeing: list[int] = list(range(len(endpoints)))
         self._lagging: set[int] = set()
         self._last_proof: list[Any] | None = None
+        self._given: set[int] = set()
 
     def close(self) -> None:
         """Let the threads end, each after what it is doing."""
@@ -181,15 +182,15 @@ class QuorumRpc:
     def _proof(self, params: list[Any]) -> Any:
         """From one that has the block, and from the next ones too while nobody answers.
 
-        What is asked for again did not hold: then the next one is asked first.
+        What is asked for again did not hold: then only those are asked who have not given it yet.
         """
-        if params == self._last_proof:
-            self._agreeing.append(self._agreeing.pop(0))
-        self._last_proof = params
+        if params != self._last_proof or not set(self._agreeing) - self._given:
+            self._last_proof, self._given = params, set()
+        asked = [number for number in self._agreeing if number not in self._given]
         arriving: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         errors: list[ModelregError] = []
-        rest, end = deque(self._agreeing), time.monotonic() + self._deadline
-        while rest or len(errors) < len(self._agreeing):
+        rest, end = deque(asked), time.monotonic() + self._deadline
+        while rest or len(errors) < len(asked):
             if rest:
                 self._workers[rest.popleft()].ask("eth_getProof", params, arriving)
             left = max(end - time.monotonic(), 0)
@@ -200,17 +201,17 @@ class QuorumRpc:
                     break
             else:
                 if answer.error is None:
-                    self._prefer(answer.endpoint)
+                    self._given.add(answer.endpoint)
+                    self._prefer(answer.endpoint, asked)
                     return answer.value
                 errors.append(answer.error)
         raise errors[0] if errors else UnreachableError(f"no answer from {self.name} in time")
 
-    def _prefer(self, endpoint: int) -> None:
-        """Ask first for proofs who gave one; those before it failed, or let us wait."""
-        at = self._agreeing.index(endpoint)
-        self._lagging |= set(self._agreeing[:at])
+    def _prefer(self, endpoint: int, asked: Sequence[int]) -> None:
+        """Ask first for proofs who gave one; those asked before it failed, or let us wait."""
+        self._lagging |= set(asked[: asked.index(endpoint)])
         self._lagging.discard(endpoint)
-        self._agreeing = self._agreeing[at:] + self._agreeing[:at]
+        self._agreeing.sort(key=lambda number: (number in self._lagging, number != endpoint))
 
     def _send(self, params: Sequence[Any]) -> Any:
         """To all: who alone gets it could hold it back."""
@@ -267,7 +268,6 @@ class QuorumRpc:
         params: Sequence[Any],
         enough: Callable[[Sequence[_Answer]], bool],
         *,
-        only: Sequence[int] | None = None,
         patience: int | None = None,
         useful: Callable[[_Answer], bool] = lambda answer: answer.error is None,
     ) -> list[_Answer]:
@@ -276,14 +276,13 @@ class QuorumRpc:
         With `patience`, once so many gave something useful, the others get as long again, and five seconds at
         least: an honest one that is slow must not be left out for a liar that is fast.
         """
-        asked = range(len(self._endpoints)) if only is None else only
         arriving: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         answers: list[_Answer] = []
         began = time.monotonic()
         end = began + self._deadline
-        for number in asked:
-            self._workers[number].ask(method, params, arriving)
-        while len(answers) < len(asked):
+        for worker in self._workers:
+            worker.ask(method, params, arriving)
+        while len(answers) < len(self._workers):
             try:
                 answers.append(arriving.get(timeout=max(end - time.monotonic(), 0)))
             except queue.Empty:
@@ -292,7 +291,7 @@ class QuorumRpc:
                 break
             if patience and sum(map(useful, answers)) == patience:
                 end = min(end, time.monotonic() + max(_PATIENCE_SECONDS, time.monotonic() - began))
-        return answers or [_Answer(asked[0], error=UnreachableError(f"no answer from {self.name} in time"))]
+        return answers or [_Answer(0, error=UnreachableError(f"no answer from {self.name} in time"))]
 
     def _suspect(self, endpoint: int, what: str) -> None:
         self.suspects[f"{self._endpoints[endpoint].name} ({endpoint + 1})"] = what

@@ -85,8 +85,8 @@ class KuboApi:
         seconds: how long it may be silent within an answer.
 
     Raises, from every method: UnreachableError where the daemon does not answer or fails, NotPermittedError
-    where it refuses us. One that did not answer is left alone for 30 s, in which calls fail at once: who has
-    the blocks from elsewhere need not wait for it at each of them.
+    where it refuses us. One that did not answer is not asked for blocks of its repository again for 30 s, or
+    until another call succeeds: who has them from elsewhere need not wait for it at each of them.
     """
 
     def __init__(self, access: KuboAccess, *, seconds: float = 60.0) -> None:
@@ -119,6 +119,7 @@ class KuboApi:
             ),
             absent=f"block {cid} at {self.name}",
             more_seconds=network_seconds or 0.0,
+            elsewhere=network_seconds is None,
         )
         if len(block) > MAX_BLOCK_BYTES:
             raise FormatError(f"block {cid}", expected=f"at most {MAX_BLOCK_BYTES} bytes", found="more")
@@ -129,6 +130,7 @@ class KuboApi:
         return self._call(
             lambda client: int(client.block.stat(str(cid), offline=True)["Size"]),
             absent=f"block {cid} at {self.name}",
+            elsewhere=True,
         )
 
     def add(self, blocks: Sequence[tuple[Cid, bytes]]) -> None:
@@ -217,7 +219,12 @@ class KuboApi:
         return client
 
     def _call(
-        self, function: Callable[..., _T], *, absent: str | None = None, more_seconds: float = 0.0
+        self,
+        function: Callable[..., _T],
+        *,
+        absent: str | None = None,
+        more_seconds: float = 0.0,
+        elsewhere: bool = False,
     ) -> _T:
         """Call, and call again after a pause: every call of ours may be repeated.
 
@@ -225,21 +232,25 @@ class KuboApi:
             function: given the client, and `timeout` if there are more seconds.
             absent: what NotFoundError says is missing; without it nothing can be.
             more_seconds: how long Kubo may take beyond the usual.
+            elsewhere: others may have what is asked for, so that a daemon that is gone is not waited for.
         """
         seconds = self._seconds + more_seconds
         options = {"timeout": seconds} if more_seconds else {}
-        if time.monotonic() < self._gone_until:
+        if elsewhere and time.monotonic() < self._gone_until:
             raise self._no_answer("none lately")
         for pause in (*_PAUSES, None):
             self._limit.seconds = 2 * seconds
             try:
                 with _translated(self.name, absent):
-                    return function(self._client, **options)
+                    found = function(self._client, **options)
             except (_BusyError, _SilentError) as error:
                 if pause is None or isinstance(error, _SilentError):
                     self._gone_until = time.monotonic() + _GONE_SECONDS
                     raise self._no_answer(str(error)) from None
                 time.sleep(pause)
+            else:
+                self._gone_until = 0.0
+                return found
         raise AssertionError
 
     def _no_answer(self, found: str) -> UnreachableError:
@@ -258,7 +269,7 @@ class KuboApi:
                 break
             if time.monotonic() > end:
                 response.close()
-                raise UnreachableError(f"{self.name} is slow", found="an answer that comes in drops")
+                raise _SilentError("an answer that comes in drops")
         response._content = b"".join(pieces)
 
 

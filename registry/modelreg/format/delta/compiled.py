@@ -1,5 +1,7 @@
 """`Partition` in machine code, by numba. The results are those of `SortedPartition`, bit by bit."""
 
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +25,39 @@ _LANES = 4
 
 
 @_compiled
+def _assign_word(
+    at: int,
+    row: int,
+    base: Integers,
+    mantissa: int,
+    mask: int,
+    table: Table,
+    groups: _Groups,
+    counts: _Places,
+) -> None:
+    group = table[np.uintp((base[np.uintp(at)] >> mantissa) & mask)]
+    groups[np.uintp(at)] = group
+    counts[np.uintp(row), group] += np.uintp(1)
+
+
+@_compiled
 def _assign(base: Integers, mantissa: int, mask: int, table: Table, groups: _Groups, counts: _Places) -> None:
     """Write each word's group, and count those of each lane: `counts` has shape (lanes, groups)."""
     run = len(base) // _LANES
     for i in range(run):
         for lane in range(_LANES):
-            at = np.uintp(lane * run + i)
-            group = table[np.uintp((base[at] >> mantissa) & mask)]
-            groups[at] = group
-            counts[np.uintp(lane), group] += np.uintp(1)
+            _assign_word(lane * run + i, lane, base, mantissa, mask, table, groups, counts)
     for i in range(_LANES * run, len(base)):
-        group = table[np.uintp((base[np.uintp(i)] >> mantissa) & mask)]
-        groups[np.uintp(i)] = group
-        counts[np.uintp(_LANES - 1), group] += np.uintp(1)
+        _assign_word(i, _LANES - 1, base, mantissa, mask, table, groups, counts)
+
+
+@_compiled
+def _next_place(at: int, row: int, groups: _Groups, places: _Places) -> Any:
+    """Where a word stands among the grouped ones; the next of its lane and group stands behind it."""
+    group = groups[np.uintp(at)]
+    place = places[np.uintp(row), group]
+    places[np.uintp(row), group] = place + np.uintp(1)
+    return place
 
 
 @_compiled
@@ -43,15 +65,9 @@ def _gather(words: Integers, groups: _Groups, places: _Places, out: Integers) ->
     run = len(words) // _LANES
     for i in range(run):
         for lane in range(_LANES):
-            at, row = np.uintp(lane * run + i), np.uintp(lane)
-            place = places[row, groups[at]]
-            places[row, groups[at]] = place + np.uintp(1)
-            out[place] = words[at]
+            out[_next_place(lane * run + i, lane, groups, places)] = words[np.uintp(lane * run + i)]
     for i in range(_LANES * run, len(words)):
-        at, row = np.uintp(i), np.uintp(_LANES - 1)
-        place = places[row, groups[at]]
-        places[row, groups[at]] = place + np.uintp(1)
-        out[place] = words[at]
+        out[_next_place(i, _LANES - 1, groups, places)] = words[np.uintp(i)]
 
 
 @_compiled
@@ -59,15 +75,9 @@ def _scatter(grouped: Integers, groups: _Groups, places: _Places, out: Integers)
     run = len(out) // _LANES
     for i in range(run):
         for lane in range(_LANES):
-            at, row = np.uintp(lane * run + i), np.uintp(lane)
-            place = places[row, groups[at]]
-            places[row, groups[at]] = place + np.uintp(1)
-            out[at] = grouped[place]
+            out[np.uintp(lane * run + i)] = grouped[_next_place(lane * run + i, lane, groups, places)]
     for i in range(_LANES * run, len(out)):
-        at, row = np.uintp(i), np.uintp(_LANES - 1)
-        place = places[row, groups[at]]
-        places[row, groups[at]] = place + np.uintp(1)
-        out[at] = grouped[place]
+        out[np.uintp(i)] = grouped[_next_place(i, _LANES - 1, groups, places)]
 
 
 @_compiled

@@ -21,16 +21,17 @@ DEFAULT_EFFORT = 1
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What an effort spends: pcodec and zstd levels, and whether probes may rule candidates out."""
+    """What an effort spends: pcodec's levels, and whether probes may rule candidates out."""
 
     delta_level: int
+    short_level: int
     solo_level: int
     probing: bool
 
 
 # pcodec 12 takes ten times as long as 8 on whole weights, for 0.2 %. On float32 differences 9 takes 1.4 times
 # as long as 8, for 0.1 %, and 10 another 1.8 times, for as much.
-_PLANS = {1: _Plan(delta_level=9, solo_level=8, probing=True), 2: _Plan(12, 12, probing=False)}
+_PLANS = {1: _Plan(9, short_level=8, solo_level=8, probing=True), 2: _Plan(12, 12, 12, probing=False)}
 
 _PROBE_LEVEL = 3
 _BEST_LEVEL = 19
@@ -149,13 +150,14 @@ class _Trial:
         self._offer(encoding, b"".join((bytes((self._word, self._shift)), body, tail)))
 
     def _offer_deltas(self, base: Integers) -> None:
-        word, shift, level = self._word, self._shift, self._plan.delta_level
+        word, shift = self._word, self._shift
+        level, short_level = self._plan.delta_level, self._plan.short_level
         difference = ordered(self._words, word, shift) - ordered(base, word, shift)
         changed = int(np.count_nonzero(difference))
         if changed * _SPARSE_SHARE <= len(difference):
             self._offer_words(Encoding.SPARSE, pack_changes(difference))
         if changed and word.exponent_bits:
-            self._offer_words(Encoding.EXP, pack_exp(difference, base, word, level))
+            self._offer_words(Encoding.EXP, pack_exp(difference, base, word, level, short_level))
         elif changed:
             self._offer_words(Encoding.DIFF, pack_integers(difference, level))
 

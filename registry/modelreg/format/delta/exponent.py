@@ -25,14 +25,17 @@ _Places = NDArray[np.intp]
 _LONG_STREAM = 16 << 10
 
 
-def pack_exp(difference: Integers, base: Integers, word: WordType, level: int) -> bytes:
-    """Code differences of ordered integers, a stream for each group of exponents of the base."""
+def pack_exp(difference: Integers, base: Integers, word: WordType, level: int, short_level: int) -> bytes:
+    """Code differences of ordered integers, a stream for each group of exponents of the base.
+
+    The levels are pcodec's; the second is for streams of less than 16,384 integers.
+    """
     starts = choose_starts(difference, exponents_of(base, word))
     parted = part(base, word, starts)
     parts = [bytes((len(starts),))]
     parts += [pack_varint(here - before) for before, here in itertools.pairwise(starts)]
     groups = np.split(parted.gather(difference), np.cumsum(parted.sizes)[:-1])
-    parts += [pack_integers(group, level if len(group) >= _LONG_STREAM else level - 1) for group in groups]
+    parts += [pack_integers(group, short_level if len(group) < _LONG_STREAM else level) for group in groups]
     return b"".join(parts)
 
 

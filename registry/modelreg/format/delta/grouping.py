@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 
 from modelreg.errors import FormatError
 from modelreg.format.delta.varints import unpack_varint
-from modelreg.format.delta.words import Integers, WordType
+from modelreg.format.delta.words import Exponents, Integers, WordType
 
-__all__ = ["MAX_GROUPS", "Exponents", "Starts", "choose_starts", "read_starts"]
+__all__ = ["MAX_GROUPS", "Starts", "choose_starts", "read_starts"]
 
 MAX_GROUPS = 255
 
 # The lowest exponent of each group, rising from 0.
 Starts = list[int]
-
-Exponents = NDArray[np.uint8] | NDArray[np.uint16]
 
 # Sign and half-octave of a difference (0, 1, 2, 3, 4-5, 6-7, 8-11, ...): the top ten bits of a float32.
 _CLASS_BITS = 10

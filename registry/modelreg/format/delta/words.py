@@ -12,6 +12,7 @@ from modelreg.format.dtypes import DType
 
 __all__ = [
     "HEAD_BYTES",
+    "Exponents",
     "Integers",
     "WordType",
     "common_shift",
@@ -26,6 +27,9 @@ HEAD_BYTES = 2
 
 # An array of int8, int16, int32 or int64: as wide as the words it stands for.
 Integers = NDArray[np.signedinteger[Any]]
+
+# Fields of floating-point words.
+Exponents = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class WordType(IntEnum):
@@ -97,7 +101,7 @@ def signed_words(data: Buffer, word: WordType) -> Integers:
     return np.frombuffer(data, f"<i{word.width}", len(data) // word.width)
 
 
-def exponents_of(words: Integers, word: WordType) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def exponents_of(words: Integers, word: WordType) -> Exponents:
     """The exponent fields of floating-point words."""
     field = words >> word.mantissa_bits
     if word.exponent_bits == 8:
