@@ -3,6 +3,7 @@
 python -m benchmarks.report transfer --corpus DIR
 python -m benchmarks.report squash --corpus DIR
 python -m benchmarks.report delta --corpus DIR --peers PYTHON
+python -m benchmarks.report sync --corpus DIR
 python -m benchmarks.report throughput
 python -m benchmarks.report startup
 python -m benchmarks.report kubo

@@ -6,6 +6,7 @@ staged before an interruption is checked and used again.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,8 +113,11 @@ def _fill(
         for row, was_here in zip(wanted, placed, strict=True):
             reused += was_here
             progress(manifest.chunks[row].length)
-    source.flush()
-    sync_tree(staging)
+    # Both wait for the disk, whose journal commits them together.
+    with ThreadPoolExecutor(1) as pool:
+        flushed = pool.submit(source.flush)
+        sync_tree(staging)
+        flushed.result()
     return Copied(len(wanted), reused)
 
 
