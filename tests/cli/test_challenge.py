@@ -44,7 +44,7 @@ def sign_receipts(home, count=RECEIPTS, **changes):
         **changes,
     }
     journal = Journal(path, Signer(bytes(account.key)), receipt_domain(config.chain.chain_id))
-    signed = [journal.append(replace(draft(number), **commitments)) for number in range(count)]
+    signed = [journal.append(replace(draft(number), **commitments))[0] for number in range(count)]
     journal.close()
     return signed
 

@@ -15,7 +15,7 @@ from modelreg_verifier.receipts.kept import Kept, write_kept
 from modelreg_verifier.receipts.log import segments_of
 from modelreg_verifier.receipts.recorder import ReceiptRecorder
 from modelreg_verifier.receipts.segments import remove_segments
-from modelreg_verifier.serving.recorder import Inference
+from modelreg_verifier.serving.recorder import Inference, Loaded
 
 DOMAIN = Domain(31337, b"\x11" * 20)
 NODE, OTHER = Signer(b"\x01" * 32), Signer(b"\x02" * 32)
@@ -49,12 +49,7 @@ class Clock:
 
 def inference(cuts=CUTS, **changes):
     given = {
-        "model": "acme/m",
-        "version": "1.0.0",
-        "release": RELEASE,
-        "file": "m.onnx",
-        "runtime": RUNTIME,
-        "request_id": "",
+        "loaded": Loaded(RELEASE, "m.onnx", RUNTIME),
         "parameters": {},
         "inputs": INPUTS,
         "outputs": OUTPUTS,
@@ -95,7 +90,7 @@ def record(opened, found=None, **options):
 
 def appended(opened, count, **options):
     """Have the journal sign so many receipts, one after the other."""
-    return [opened.append(draft(number, **options)) for number in range(count)]
+    return [opened.append(draft(number, **options))[0] for number in range(count)]
 
 
 def check_chain(page):

@@ -54,7 +54,7 @@ def node(log_world, tmp_path):
     """(world, records, signed receipts, their batch) of a node that anchored five."""
     path = tmp_path / "journal.sqlite"
     journal = Journal(path, SIGNERS[NODE], DOMAIN)
-    signed = [journal.append(each) for each in drafts()]
+    signed = [journal.append(each)[0] for each in drafts()]
     journal.close()
     with closing(Records(path)) as records:
         tree = records.tree(*records.unbatched())

@@ -81,7 +81,7 @@ def test_receipts_are_chained_and_signed(tmp_path, path, records):
 
 def test_many_threads_get_one_sequence(tmp_path, path, records):
     with journal(tmp_path) as opened, ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda number: opened.append(draft(number)), range(400)))
+        made = list(pool.map(lambda number: opened.append(draft(number))[0], range(400)))
         page = records(path).page(opened.epoch, 0, 1000)
     assert sorted(signed.receipt.seq for signed in made) == list(range(400))
     assert {signed.receipt.request_id for signed in made} == {n.to_bytes(32, "big") for n in range(400)}

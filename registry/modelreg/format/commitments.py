@@ -52,7 +52,7 @@ MAX_CUTS = (1 << 16) - 1
 _LEAF, _ROOT = b"\x05", b"\x06"
 _LENGTH = Struct("<I")
 _Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
-Hashing = Callable[[Sequence[memoryview]], list[bytes]]
+Hashing = Callable[[Sequence[bytes | memoryview]], list[bytes]]
 
 
 class Side(Enum):
@@ -66,7 +66,8 @@ class Side(Enum):
 class Tensor:
     """A tensor as the Open Inference Protocol's binary extension carries it.
 
-    `data` is contiguous: row-major, little-endian, each element of BYTES behind its length in 4 bytes.
+    `data` is contiguous: row-major, little-endian, each element of BYTES behind its length in 4 bytes. A view
+    of anything else than bytes becomes one of its bytes.
 
     Raises:
         FormatError: an unknown datatype, more than 16 dims, bytes that are not the elements of this shape.
@@ -79,21 +80,23 @@ class Tensor:
     def __post_init__(self) -> None:
         if self.datatype not in DATATYPES:
             raise FormatError("tensor datatype", expected=sorted(DATATYPES), found=ascii(self.datatype)[:40])
-        if len(self.dims) > _MAX_DIMS or not all(0 <= dim < _DIM_END for dim in self.dims):
+        if self.dims and (len(self.dims) > _MAX_DIMS or not 0 <= min(self.dims) <= max(self.dims) < _DIM_END):
             raise FormatError(
                 "tensor dims", expected=f"at most {_MAX_DIMS}, each 0 to 2^63 - 1", found=self.dims[:20]
             )
-        octets, count = _octets(self.data), math.prod(self.dims)
+        if not isinstance(self.data, bytes):
+            object.__setattr__(self, "data", _octets(self.data))
+        size, count = len(self.data), math.prod(self.dims)
         if self.datatype == _STRINGS:
-            _check_strings(octets, count)
-        elif octets.nbytes != count * _WIDTHS[self.datatype]:
+            _check_strings(self.data, count)
+        elif size != count * _WIDTHS[self.datatype]:
             expected = f"{count * _WIDTHS[self.datatype]} bytes of {self.datatype}"
-            raise FormatError("tensor data", expected=expected, found=octets.nbytes)
-        if self.datatype == "BOOL" and bytes(octets).strip(b"\0\1"):
+            raise FormatError("tensor data", expected=expected, found=size)
+        if self.datatype == "BOOL" and bytes(self.data).strip(b"\0\1"):
             raise FormatError("tensor data", expected="BOOL of 0 and 1", found="another byte")
 
 
-def _octets(data: bytes | memoryview) -> memoryview:
+def _octets(data: memoryview) -> memoryview:
     view = memoryview(data)
     if not view.nbytes:
         return memoryview(b"")  # an empty view cannot be cast
@@ -103,19 +106,19 @@ def _octets(data: bytes | memoryview) -> memoryview:
         raise FormatError("tensor data", expected="contiguous bytes", found="strides") from None
 
 
-def _check_strings(octets: memoryview, count: int) -> None:
+def _check_strings(data: bytes | memoryview, count: int) -> None:
     """Walk over the elements of a BYTES tensor; it ends with the last of them."""
     at, left = 0, count
-    while left and at + _LENGTH.size <= octets.nbytes:
-        at += _LENGTH.size + _LENGTH.unpack_from(octets, at)[0]
+    while left and at + _LENGTH.size <= len(data):
+        at += _LENGTH.size + _LENGTH.unpack_from(data, at)[0]
         left -= 1
-    if left or at != octets.nbytes:
+    if left or at != len(data):
         raise FormatError("tensor data", expected=f"{count} elements, each behind its length", found="others")
 
 
-def hash_each(data: Sequence[memoryview]) -> list[bytes]:
+def hash_each(data: Sequence[bytes | memoryview]) -> list[bytes]:
     """BLAKE3 of each, one after the other."""
-    return [blake3_256(view) for view in data]
+    return list(map(blake3_256, data))
 
 
 def values(tensors: Mapping[str, Tensor], most: int = _MAX_TENSORS) -> bytes:
@@ -138,13 +141,13 @@ def values_of(
     ordered = [sorted(tensors.items()) if len(tensors) > 1 else list(tensors.items()) for tensors in sets]
     layout = [tuple([(name, item.datatype, item.dims) for name, item in tensors]) for tensors in ordered]
     frames = _frames(tuple(layout), most)
-    distinct = {id(item): item for tensors in ordered for _, item in tensors}
-    octets = [_octets(item.data) for item in distinct.values()]
-    digests = dict(zip(distinct, hashing(octets), strict=True))
-    return [
-        blake3_256(frame % tuple([digests[id(item)] for _, item in tensors]))
+    data = {id(item): item.data for tensors in ordered for _, item in tensors}
+    digests = dict(zip(data, hashing([*data.values()]), strict=True))
+    filled = [
+        frame % tuple([digests[id(item)] for _, item in tensors])
         for frame, tensors in zip(frames, ordered, strict=True)
     ]
+    return hash_each(filled)
 
 
 @lru_cache(_FRAMES)
@@ -179,7 +182,7 @@ def _check_name(name: str) -> None:
 
 def commit(side: Side, salt: bytes, hashed: bytes) -> bytes:
     """The commitment, 32 bytes, to tensors whose `values` are `hashed`. Raises FormatError."""
-    return keccak256(side.value + _pair(salt, hashed))
+    return keccak256(side._value_ + _pair(salt, hashed))
 
 
 def check_opening(side: Side, commitment: bytes, salt: bytes, hashed: bytes) -> None:
@@ -210,7 +213,7 @@ def trace_root(leaves: Sequence[bytes]) -> bytes:
     """The root over the leaves of all cuts, in their order. Raises FormatError beyond MAX_CUTS."""
     if len(leaves) > MAX_CUTS:
         raise FormatError("trace", expected=f"at most {MAX_CUTS} cuts", found=len(leaves))
-    return _seal(*tree.top(leaves))
+    return _seal(len(leaves), tree.levels(leaves)[-1][0] if leaves else b"")
 
 
 def prove_cut(leaves: Sequence[bytes], cut: int) -> tuple[bytes, ...]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
-import blake3
-import sha3
+from blake3 import blake3
+from sha3 import keccak_256
 
 from modelreg.errors import FormatError
 
@@ -22,8 +22,8 @@ _BLAKE3_THREADS_FROM = 4 << 20
 def blake3_256(data: bytes | memoryview) -> bytes:
     """BLAKE3 of contiguous bytes: 32 bytes."""
     if len(data) < _BLAKE3_THREADS_FROM:
-        return blake3.blake3(data).digest()
-    return blake3.blake3(data, max_threads=blake3.blake3.AUTO).digest()
+        return blake3(data).digest()
+    return blake3(data, max_threads=blake3.AUTO).digest()
 
 
 def _sha256(data: bytes | memoryview) -> bytes:
@@ -32,7 +32,8 @@ def _sha256(data: bytes | memoryview) -> bytes:
 
 def keccak256(data: bytes) -> bytes:
     """Keccak-256 as Ethereum uses it (the padding before FIPS 202): 32 bytes."""
-    return bytes(sha3.keccak_256(data).digest())
+    digest: bytes = keccak_256(data).digest()
+    return digest
 
 
 class HashAlgorithm(Enum):

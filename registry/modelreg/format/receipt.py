@@ -3,8 +3,7 @@
 The digest is EIP-712's (https://eips.ethereum.org/EIPS/eip-712), packed by hand: sections 1 and 2.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from struct import Struct
 from typing import Self
 
@@ -48,10 +47,11 @@ SIGNED_BYTES = PACKED_BYTES + SIGNATURE_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """Where receipts count: a chain and the 20-byte address of its ReceiptLog."""
+    """Where receipts count: a chain and the 20-byte address of its ReceiptLog; `separator` is EIP-712's."""
 
     chain_id: int
     contract: bytes
+    separator: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.chain_id < INTEGER_END or len(self.contract) != 20:
@@ -60,16 +60,13 @@ class Domain:
                 expected="a chain id below 2^53 and an address of 20 bytes",
                 found=f"{self.chain_id}, {len(self.contract)} bytes",
             )
-
-
-@lru_cache(maxsize=16)
-def _separator(domain: Domain) -> bytes:
-    return keccak256(_DOMAIN_HEAD + domain.chain_id.to_bytes(32, "big") + domain.contract.rjust(32, b"\0"))
+        words = self.chain_id.to_bytes(32, "big") + self.contract.rjust(32, b"\0")
+        object.__setattr__(self, "separator", keccak256(_DOMAIN_HEAD + words))
 
 
 def typed_digest(domain: Domain, struct: bytes) -> bytes:
     """The EIP-712 digest, 32 bytes, of typed data in this domain whose hash is `struct`."""
-    return keccak256(b"\x19\x01" + _separator(domain) + struct)
+    return keccak256(b"\x19\x01" + domain.separator + struct)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Signed receipts as JSON and as a header's text. Specified in docs/spec/receipt.md, section 6."""
 
 import base64
+import binascii
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -64,14 +65,14 @@ def to_object(signed: SignedReceipt, domain: Domain) -> dict[str, Any]:
 
 def answer_object(signed: SignedReceipt, domain: Domain) -> dict[str, Any]:
     """The object without its domain, as an answer of the inference protocol has it."""
-    found: dict[str, Any] = json.loads(answer_text(signed, domain))
+    found: dict[str, Any] = json.loads(answer_text(signed, signed.receipt.digest(domain)))
     return found
 
 
-def answer_text(signed: SignedReceipt, domain: Domain) -> str:
-    """The same object as JSON without spaces."""
-    values = (value if isinstance(value, int) else value.hex() for value in signed.receipt.values)
-    return _ANSWER % (*values, signed.receipt.digest(domain).hex(), signed.signature.hex())
+def answer_text(signed: SignedReceipt, digest: bytes) -> str:
+    """The same object as JSON without spaces, for who has the receipt's digest."""
+    values = [value if isinstance(value, int) else value.hex() for value in signed.receipt.values]
+    return _ANSWER % (*values, digest.hex(), signed.signature.hex())
 
 
 def read_object(raw: bytes, domain: Domain) -> SignedReceipt:
@@ -100,7 +101,7 @@ def stated_domain(raw: bytes) -> Domain:
 
 def to_header(signed: SignedReceipt) -> str:
     """The value of the header `modelreg-receipt`."""
-    return base64.b64encode(bytes(signed)).decode("ascii")
+    return binascii.b2a_base64(bytes(signed), newline=False).decode("ascii")
 
 
 def from_header(text: str) -> SignedReceipt:

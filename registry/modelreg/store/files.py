@@ -18,7 +18,7 @@ from modelreg.errors import (
     VerificationError,
 )
 
-__all__ = ["os_errors", "read_regular", "replace_file", "sync_directory", "write_all"]
+__all__ = ["os_error", "os_errors", "read_regular", "replace_file", "sync_directory", "write_all"]
 
 # O_NONBLOCK: opening a named pipe that somebody planted must not hang.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -42,10 +42,11 @@ def os_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _translate(error, what) from error
+        raise os_error(error, what) from error
 
 
-def _translate(error: OSError, what: str) -> ModelregError:
+def os_error(error: OSError, what: str) -> ModelregError:
+    """What `os_errors` raises in place of an OSError."""
     found = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _FULL:
         return UnreachableError(

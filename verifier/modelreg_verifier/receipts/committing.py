@@ -1,6 +1,6 @@
 """What a receipt says of the tensors of an inference. docs/spec/receipt.md, sections 3 and 4."""
 
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -62,7 +62,7 @@ def commit_to(
     inputs: Mapping[str, Tensor],
     outputs: Mapping[str, Tensor],
     cuts: Sequence[Mapping[str, Tensor]],
-    random: Callable[[int], bytes] = secrets.token_bytes,
+    random: Callable[[int], bytes] = os.urandom,
     hashing: Hashing = hash_each,
 ) -> Committed:
     """Hash all tensors and draw a salt for each set. Raises FormatError for a set that has no commitment."""

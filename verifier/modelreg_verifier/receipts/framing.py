@@ -1,10 +1,9 @@
 """Tensors in a frame: a canonical header, then their bytes. Specified in docs/spec/openings.md, section 1."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from struct import Struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from modelreg.errors import FormatError
 from modelreg.format import canonical, schema
@@ -31,8 +30,7 @@ _MAX_TENSORS, _MAX_NAME_BYTES, _MAX_DIMS, _LONGEST_DATATYPE = 256, 256, 16, 6
 _STEP = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """Where a tensor goes: all of it but its `size` bytes."""
 
     name: str
@@ -41,20 +39,18 @@ class Slot:
     size: int
 
 
-Layout = tuple[Slot, ...]
+Layout = tuple[tuple[str, str, tuple[int, ...], int], ...]
+"""What slots have, as plain tuples: those of a set are made for each inference."""
 
 
 def layout(tensors: Mapping[str, Tensor]) -> Layout:
     """All of a set but its bytes, in ascending order of the names."""
-    return tuple(
-        Slot(name, item.datatype, item.dims, memoryview(item.data).nbytes)
-        for name, item in sorted(tensors.items())
-    )
+    return tuple([(name, item.datatype, item.dims, len(item.data)) for name, item in sorted(tensors.items())])
 
 
 def rows(slots: Layout) -> list[list[Any]]:
     """The rows that stand for a set in a header."""
-    return [[slot.name, slot.datatype, list(slot.dims), slot.size] for slot in slots]
+    return [[name, datatype, list(dims), size] for name, datatype, dims, size in slots]
 
 
 def table(tensors: Mapping[str, Tensor]) -> list[list[Any]]:

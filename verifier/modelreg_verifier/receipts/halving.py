@@ -9,7 +9,7 @@ from modelreg.format.commitments import hash_each
 __all__ = ["Halves"]
 
 # Below, handing half of the work over takes as long as doing it.
-_BYTES_MIN = 2 << 20
+_BYTES_MIN = 1 << 20
 
 
 class Halves:
@@ -18,11 +18,11 @@ class Halves:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hashing")
 
-    def __call__(self, data: Sequence[memoryview]) -> list[bytes]:
+    def __call__(self, data: Sequence[bytes | memoryview]) -> list[bytes]:
         """BLAKE3 of each, as `hash_each` has it."""
-        ends = list(accumulate(view.nbytes for view in data))
-        if not ends or ends[-1] < _BYTES_MIN:
+        if sum(map(len, data)) < _BYTES_MIN:
             return hash_each(data)
+        ends = list(accumulate(map(len, data)))
         middle = sum(end <= ends[-1] // 2 for end in ends)
         rest = self._pool.submit(hash_each, data[middle:])
         return hash_each(data[:middle]) + rest.result()

@@ -109,8 +109,8 @@ class Journal:
             self._connection.execute("INSERT INTO epoch VALUES (?)", (epoch,))
         return epoch
 
-    def append(self, draft: Draft) -> SignedReceipt:
-        """Sign a receipt and write it: when this returns, no kill loses it.
+    def append(self, draft: Draft) -> tuple[SignedReceipt, bytes]:
+        """Sign a receipt and write it: when this returns it and its digest, no kill loses it.
 
         Raises:
             FullError: there is no room for what opens it.
@@ -123,7 +123,7 @@ class Journal:
             if self._unindexed >= _UNINDEXED_MAX:
                 self._index()
             seq, previous = self._next or self._read_next()
-            size = sum(memoryview(part).nbytes for part in draft.kept)
+            size = sum(map(len, draft.kept))
             self._segments.prepare(HEAD_BYTES + size)
             receipt = self._receipt(draft, seq, previous)
             digest = receipt.digest(self.domain)
@@ -132,7 +132,7 @@ class Journal:
             self._segments.append([entry_head(signed, digest, draft.response, size), *draft.kept])
             self._next = self._written = seq + 1, digest
             self._unindexed += 1
-        return signed
+        return signed, digest
 
     @property
     def room(self) -> tuple[int, int]:
@@ -151,11 +151,10 @@ class Journal:
                 self._held.close()
 
     def _note_blocks(self, blocks: Mapping[bytes, bytes]) -> None:
-        new = {digest: body for digest, body in blocks.items() if digest not in self._blocks}
-        if new:
+        if not self._blocks.issuperset(blocks):
             with durably(self._connection, self.path):  # receipts that outlive a power loss need them
-                self._connection.executemany("INSERT OR IGNORE INTO block VALUES (?, ?)", new.items())
-            self._blocks |= new.keys()
+                self._connection.executemany("INSERT OR IGNORE INTO block VALUES (?, ?)", blocks.items())
+            self._blocks |= blocks.keys()
 
     def _index(self) -> None:
         index_log(self._connection, self.path)

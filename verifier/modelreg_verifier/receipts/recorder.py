@@ -1,8 +1,9 @@
 """Makes the receipt of each inference that `serve` answers. Specified in docs/spec/openings.md, section 4."""
 
+import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 from modelreg.errors import FormatError, InputError, UnreachableError
@@ -10,14 +11,13 @@ from modelreg.format.commitments import Hashing, hash_each
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SignedReceipt
 from modelreg.format.receipt_text import answer_text, to_header
-from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.receipts.committing import Committed, commit_to
 from modelreg_verifier.receipts.journal import Draft, Journal
 from modelreg_verifier.receipts.kept import Kept, write_kept
 from modelreg_verifier.receipts.opening import BYTES_MAX
 from modelreg_verifier.serving.protocol import Scalar
-from modelreg_verifier.serving.recorder import Addition, Inference
+from modelreg_verifier.serving.recorder import Addition, Inference, Loaded
 
 __all__ = ["HEADER", "Plans", "ReceiptRecorder", "bare_plan"]
 
@@ -51,8 +51,7 @@ class ReceiptRecorder:
         self, journal: Journal, plans: Plans, *, keep_all: bool = False, hashing: Hashing = hash_each
     ) -> None:
         self._journal, self._keep_all, self._hashing = journal, keep_all, hashing
-        self._plan = lru_cache(1024)(lambda *key: _named(plans(*key)))
-        self._runtime = lru_cache(1024)(_named_runtime)
+        self._named = lru_cache(1024)(lambda loaded: _Named.of(loaded, plans(loaded.release, loaded.file)))
 
     @property
     def room(self) -> tuple[int, int]:
@@ -61,68 +60,76 @@ class ReceiptRecorder:
 
     def record(self, inference: Inference) -> Addition:
         """Sign and keep; as `Recorder.record`."""
-        request_id = _hex(inference.parameters, _REQUEST_ID, 32) or secrets.token_bytes(32)
+        request_id = _hex(inference.parameters, _REQUEST_ID, 32) or os.urandom(32)
         client = _hex(inference.parameters, _CLIENT, 20) or _NOBODY
         salts = _truth(inference.parameters, _SALTS)
         _require_readable(inference)
         try:
             committed, draft = self._draft(inference, request_id, client)
-            signed = self._journal.append(draft)
+            signed, digest = self._journal.append(draft)
         except (FormatError, InputError) as error:
             # Not the client's mistake, as these two would mean to whoever asked.
             raise UnreachableError("no receipt", found=str(error)) from error
-        return self._addition(signed, committed if salts else None)
+        return _addition(signed, digest, committed if salts else None)
 
     def _draft(self, inference: Inference, request_id: bytes, client: bytes) -> tuple[Committed, Draft]:
-        plan, plan_id, plan_block = self._plan(inference.release, inference.file)
-        _check_cuts(plan, inference)
-        fingerprint, runtime_block = self._runtime(inference.runtime)
+        named = self._named(inference.loaded)
+        _check_cuts(named.cuts, inference)
         found = commit_to(inference.inputs, inference.outputs, inference.cuts, hashing=self._hashing)
         salts = (found.input_salt, found.output_salt, *found.cut_salts)
-        small = sum(memoryview(each.data).nbytes for each in inference.outputs.values()) <= _OUTPUTS_KEPT
+        small = sum([len(each.data) for each in inference.outputs.values()]) <= _OUTPUTS_KEPT
         outputs = inference.outputs if self._keep_all or small else None
         cuts = inference.cuts if self._keep_all else None
         return found, Draft(
-            release_id=inference.release,
-            plan_id=plan_id,
+            release_id=inference.loaded.release,
+            plan_id=named.plan_id,
             request_id=request_id,
             client=client,
             input_commit=found.input_commit,
             output_commit=found.output_commit,
             trace_root=found.trace_root,
-            runtime_fingerprint=fingerprint,
+            runtime_fingerprint=named.fingerprint,
             response=found.response,
-            blocks={plan_id: plan_block, fingerprint: runtime_block},
+            blocks=named.blocks,
             kept=write_kept(Kept(salts, inference.inputs, outputs, cuts)),
         )
 
-    def _addition(self, signed: SignedReceipt, committed: Committed | None) -> Addition:
-        text = answer_text(signed, self._journal.domain)
-        parameters: dict[str, Scalar] = {_RECEIPT: text}
-        if committed is not None:
-            parameters["modelreg_input_salt"] = f"0x{committed.input_salt.hex()}"
-            parameters["modelreg_output_salt"] = f"0x{committed.output_salt.hex()}"
-        return Addition(parameters, {HEADER: to_header(signed)})
+
+def _addition(signed: SignedReceipt, digest: bytes, committed: Committed | None) -> Addition:
+    parameters: dict[str, Scalar] = {_RECEIPT: answer_text(signed, digest)}
+    if committed is not None:
+        parameters["modelreg_input_salt"] = f"0x{committed.input_salt.hex()}"
+        parameters["modelreg_output_salt"] = f"0x{committed.output_salt.hex()}"
+    return Addition(parameters, {HEADER: to_header(signed)})
 
 
-def _named(plan: TracePlan) -> tuple[TracePlan, bytes, bytes]:
-    return plan, plan.plan_id, bytes(plan)
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What every receipt of a loaded file says, and the blocks by their digests."""
+
+    cuts: tuple[tuple[str, ...], ...]
+    plan_id: bytes
+    fingerprint: bytes
+    blocks: Mapping[bytes, bytes]
+
+    @classmethod
+    def of(cls, loaded: Loaded, plan: TracePlan) -> "_Named":
+        plan_id, fingerprint = plan.plan_id, loaded.runtime.fingerprint
+        return cls(
+            plan.cuts, plan_id, fingerprint, {plan_id: bytes(plan), fingerprint: bytes(loaded.runtime)}
+        )
 
 
-def _named_runtime(runtime: RuntimeInfo) -> tuple[bytes, bytes]:
-    return runtime.fingerprint, bytes(runtime)
-
-
-def _check_cuts(plan: TracePlan, inference: Inference) -> None:
+def _check_cuts(cuts: tuple[tuple[str, ...], ...], inference: Inference) -> None:
     """Refuse to sign what no auditor could follow."""
-    if tuple(tuple(sorted(cut)) for cut in inference.cuts) != plan.cuts:
+    if tuple(map(tuple, inference.cuts)) != cuts:
         raise FormatError("cuts of an inference", expected="those of its plan", found=len(inference.cuts))
 
 
 def _require_readable(inference: Inference) -> None:
     """Refuse what could be signed, and then not be opened to a reader with the limits of openings.md."""
     sets = (inference.inputs, inference.outputs, *inference.cuts)
-    total = sum(memoryview(tensor.data).nbytes for tensors in sets for tensor in tensors.values())
+    total = sum([len(tensor.data) for tensors in sets for tensor in tensors.values()])
     if total > BYTES_MAX:
         raise InputError(
             "the opening of this inference would be too large",

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from modelreg.errors import NotFoundError, UnreachableError
-from modelreg.store.files import os_errors, sync_directory
+from modelreg.store.files import os_error, os_errors, sync_directory
 from modelreg_verifier.serving.recorder import FullError
 
 __all__ = [
@@ -104,8 +104,11 @@ class SegmentWriter:
                     found=f"{self._written} and {size} more",
                     hint="they go 14 days after their receipts were anchored; or serve with more --openings",
                 )
-        with os_errors(f"cannot write to {self._directory}"):
+        try:
+            self._check_linked()
             self._open(size)
+        except OSError as error:
+            raise os_error(error, f"cannot write to {self._directory}") from error
 
     def append(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Write bytes behind each other; on return they outlive the process, though not a power loss.
@@ -113,8 +116,8 @@ class SegmentWriter:
         Raises:
             ModelregError: they cannot be written; of a part of them nothing is left.
         """
-        size, before = sum(memoryview(part).nbytes for part in buffers), self._size
-        with os_errors(f"cannot write to {self._directory}"):
+        size, before = sum(map(len, buffers)), self._size
+        try:
             descriptor = self._open(size)
             try:
                 _write(descriptor, buffers, size)
@@ -125,6 +128,8 @@ class SegmentWriter:
             finally:
                 with self._counting:
                     self._written += max(0, self._size - before)
+        except OSError as error:
+            raise os_error(error, f"cannot write to {self._directory}") from error
 
     def _settle(self, descriptor: int, size: int) -> None:
         """Keep what is whole after all, and take back what is not: the next bytes go where these began."""
@@ -137,18 +142,16 @@ class SegmentWriter:
             self.close()
 
     def _open(self, size: int) -> int:
-        if self._descriptor is not None:
-            self._check_linked(self._descriptor)
-            if self._size + size > self._retention.segment_bytes:
-                self.close()
+        if self._size + size > self._retention.segment_bytes:
+            self.close()
         if self._descriptor is None:
             path = self._directory / Place(self._epoch, self._segment + 1, 0, 0).name
             self._descriptor = os.open(path, _FLAGS, 0o600)
             self._segment, self._size = self._segment + 1, 0
         return self._descriptor
 
-    def _check_linked(self, descriptor: int) -> None:
-        if not os.fstat(descriptor).st_nlink:
+    def _check_linked(self) -> None:
+        if self._descriptor is not None and not os.fstat(self._descriptor).st_nlink:
             raise UnreachableError(
                 "no receipt can be kept",
                 expected=f"the newest file in {self._directory}",
@@ -164,15 +167,15 @@ class SegmentWriter:
 
 
 def _write(descriptor: int, buffers: Sequence[bytes | memoryview], size: int) -> None:
-    if size <= _JOINED_MAX:
-        buffers = [b"".join(buffers)]
-    rest = [memoryview(part).cast("B") for part in buffers if memoryview(part).nbytes]
+    rest: list[bytes | memoryview] = (
+        [b"".join(buffers)] if size <= _JOINED_MAX else [part for part in buffers if len(part)]
+    )
     while rest:
         written = os.writev(descriptor, rest[:_VECTORS_MAX])
-        while rest and written >= rest[0].nbytes:
-            written -= rest.pop(0).nbytes
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
         if written:
-            rest[0] = rest[0][written:]
+            rest[0] = memoryview(rest[0])[written:]
 
 
 def open_segment(directory: Path, place: Place) -> int:

@@ -122,20 +122,10 @@ class Inferences:
     def _record(self, served: Served, asked: InferRequest, computed: Computed) -> Addition:
         if self._recorder is None:
             return Addition()
-        inference = Inference(
-            model=served.name,
-            version=served.version,
-            release=served.release,
-            file=served.file,
-            runtime=served.engine.runtime,
-            request_id=asked.id,
-            parameters=asked.parameters,
-            inputs=asked.inputs,
-            outputs=computed.outputs,
-            cuts=computed.cuts,
-        )
         try:
-            return self._recorder.record(inference)
+            return self._recorder.record(
+                Inference(served.loaded, asked.parameters, asked.inputs, computed.outputs, computed.cuts)
+            )
         except (FormatError, InputError) as error:
             raise Refusal(400, str(error)) from None
         except FullError as error:

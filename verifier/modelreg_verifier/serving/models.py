@@ -7,6 +7,7 @@ from typing import Any
 from modelreg.errors import NotFoundError
 from modelreg.format.names import ReleaseId
 from modelreg_verifier.serving.engine import Engine, Port
+from modelreg_verifier.serving.recorder import Loaded
 from modelreg_verifier.serving.statistics import Statistics
 
 __all__ = ["Served", "ServedModels"]
@@ -28,6 +29,10 @@ class Served:
     file: str
     engine: Engine
     statistics: Statistics = field(default_factory=Statistics)
+    loaded: Loaded = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loaded", Loaded(self.release, self.file, self.engine.runtime))
 
     def config(self) -> dict[str, Any]:
         """The model's configuration in Triton's form."""

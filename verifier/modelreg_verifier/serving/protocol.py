@@ -227,7 +227,7 @@ class Answer:
             tensor = outputs[output.name]
             row: dict[str, Any] = {"name": output.name, "datatype": tensor.datatype, "shape": tensor.dims}
             if output.binary:
-                row["parameters"] = {"binary_data_size": memoryview(tensor.data).nbytes}
+                row["parameters"] = {"binary_data_size": len(tensor.data)}
                 self._binary.append(tensor.data)
             else:
                 row["data"] = to_json(tensor)

@@ -10,11 +10,20 @@ from modelreg.format.names import ReleaseId
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg_verifier.serving.protocol import Scalar
 
-__all__ = ["Addition", "FullError", "Inference", "Recorder"]
+__all__ = ["Addition", "FullError", "Inference", "Loaded", "Recorder"]
 
 
 class FullError(UnreachableError):
     """There is no room to keep what an answer obliges to keep; later there may be."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """What runs: a file, by its path, of a release. Only itself is equal to it, which is quick to look up."""
+
+    release: ReleaseId
+    file: str
+    runtime: RuntimeInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +31,14 @@ class Inference:
     """One answered request, before its answer is sent.
 
     Attributes:
-        model: the name under which it is served.
-        version: the release's version label.
-        release: the release that ran.
-        file: path of the ONNX file in the release.
-        runtime: what it ran on.
-        request_id: the protocol's `id`, a text chosen by the client; empty if it chose none.
+        loaded: what ran.
         parameters: the request's parameters, of which a recorder may have its own.
         inputs: as the client sent them, views of the request's body.
         outputs: all that the graph has, asked for or not.
         cuts: the tensors at each cut of the trace, in order; none where the model is served without.
     """
 
-    model: str
-    version: str
-    release: ReleaseId
-    file: str
-    runtime: RuntimeInfo
-    request_id: str
+    loaded: Loaded
     parameters: Mapping[str, Scalar]
     inputs: Mapping[str, Tensor] = field(repr=False)
     outputs: Mapping[str, Tensor] = field(repr=False)

@@ -73,9 +73,7 @@ def from_array(datatype: str, array: npt.NDArray[Any]) -> Tensor:
     """A tensor that shares the array's memory where it can; BYTES come as an array of str."""
     if datatype == "BYTES":
         return Tensor(datatype, array.shape, _packed(str(item).encode() for item in array.ravel()))
-    whole = np.ascontiguousarray(array, dtype=_DTYPES[datatype])
-    octets = whole.reshape(-1).view(np.uint8).data if whole.size else b""
-    return Tensor(datatype, array.shape, octets)
+    return Tensor(datatype, array.shape, np.ascontiguousarray(array, dtype=_DTYPES[datatype]).data)
 
 
 def strings(tensor: Tensor, errors: str = "strict") -> list[str]:
