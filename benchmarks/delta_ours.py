@@ -12,7 +12,7 @@ from modelreg.errors import NotFoundError
 from modelreg.format.car import CarReader, write_car
 from modelreg.format.cid import Cid
 from modelreg.format.delta import WordType, decode
-from modelreg.format.delta.partition import part, prefer_compiled
+from modelreg.format.delta.kernels import part, prefer_compiled
 from modelreg.format.manifest import Chunk, Payload
 from modelreg.format.manifest_blocks import read_manifest
 from modelreg.parallel import map_ordered, worker_count

@@ -21,6 +21,7 @@ VECTORS = Path(__file__).parent.parent / "vectors" / "delta"
 WIDTHS = [8, 8, 16, 16, 32, 32, 64, 64, 16, 16, 32, 64, 8, 8]
 EXPONENT_BITS = {8: 5, 9: 8, 10: 8, 11: 11, 12: 4, 13: 5}
 RAW, ZSTD, SOLO, PATCH, SPARSE, EXP, DIFF, CAST = range(8)
+GAPPED = 16
 
 
 def reference_decode(encoding, payload, base, length):
@@ -113,6 +114,19 @@ def _state_table(size_log, weights):
 
 
 def _stream(body, at, count):
+    if body[at] != GAPPED:
+        return _page(body, at, count)
+    changed, at = _varint(body, at + 1)
+    gaps, at = _page(body, at, changed)
+    values, at = _page(body, at, changed)
+    integers = []
+    for gap, value in zip(gaps, values, strict=True):
+        integers += [0] * gap + [value]
+    assert len(integers) <= count
+    return integers + [0] * (count - len(integers)), at
+
+
+def _page(body, at, count):
     lane = body[at]
     if lane == 0:
         return [0] * count, at + 1
@@ -243,7 +257,7 @@ def _nearest(value, exponents, mantissas):
     return ((binade + bias - 1) << mantissas) + units
 
 
-# What follows writes. Streams have one bin, whose offsets are the integers themselves.
+# What follows writes. Pages have one bin, whose offsets are the integers themselves.
 
 
 def varint(value):
@@ -269,6 +283,16 @@ def stream(values, lane):
     offsets = [(value % (1 << width)) ^ (1 << (width - 1)) for value in values]
     meta = packed([(0, 4), (1, 15), (0, width), (width, width.bit_length())])
     return bytes([lane]) + meta + packed([(offset, width) for offset in offsets])
+
+
+def gapped(values, lane, gap_lane=1):
+    gaps, kept, last = [], [], -1
+    for place, value in enumerate(values):
+        if value:
+            gaps.append(place - last - 1)
+            kept.append(value)
+            last = place
+    return bytes([GAPPED]) + varint(len(kept)) + stream(gaps, gap_lane) + stream(kept, lane)
 
 
 def change_list(changes, width):
@@ -355,19 +379,25 @@ def _over_base(word):
         rows.append(
             ("solo", SOLO, head + stream(small, 1), None, b"".join(_word_bytes(o, word, 0) for o in small))
         )
+    rare = [(w % 5 - 2 if w % 9 == 4 else 0) or (w == 59) for w in range(60)][: len(stepped) // lane]
+    apart = b"".join(_word_bytes(o + d, word, 0) for o, d in zip(signed[1] * 2, rare, strict=False))
+    rows.append(("diff with gaps", DIFF, head + gapped(rare, 1), old_narrow, apart))
     if word in EXPONENT_BITS:
+        rows.append(
+            ("exp with gaps", EXP, head + _two_groups(word, old_narrow, rare, gapped), old_narrow, apart)
+        )
         rows.append(("exp", EXP, head + _two_groups(word, old_narrow, narrow), old_narrow, stepped))
     return [(f"{name} of word type {word}", *rest) for name, *rest in rows if len(rest[1]) <= len(rest[3])]
 
 
-def _two_groups(word, base, differences):
+def _two_groups(word, base, differences, write=stream):
     exponents = EXPONENT_BITS[word]
     mantissas = WIDTHS[word] - 1 - exponents
     cut = (1 << exponents) - 1
     fields = [(w >> mantissas) % (1 << exponents) for w in _words(base, WIDTHS[word])]
     low = [d for f, d in zip(fields, differences, strict=False) if f < cut]
     high = [d for f, d in zip(fields, differences, strict=False) if f >= cut]
-    return b"\x02" + varint(cut) + stream(low, 1) + stream(high, 1)
+    return b"\x02" + varint(cut) + write(low, 1) + stream(high, 1)
 
 
 def _casts():
@@ -411,6 +441,21 @@ def valid():
             bytes(27),
             bytes(8) + b"\x01" + bytes(15) + b"xyz",
         ),
+    ]
+    rows += [
+        (
+            f"solo with gaps, {name}",
+            SOLO,
+            b"\x05\x00" + gapped(values, lane, gap_lane),
+            None,
+            struct.pack("<200i", *values),
+        )
+        for name, values, lane, gap_lane in (
+            ("the first alone", [7] + [0] * 199, 1, 0),
+            ("the last alone", [0] * 199 + [-(1 << 31)], 4, 2),
+            ("no two apart", [-1] * 90 + [0] * 110, 1, 0),
+            ("far apart", [place % 97 == 96 for place in range(200)], 1, 4),
+        )
     ]
     ordered = [-3, -1, 0, 2, 5] * 9
     for word, shift in ((10, 16), (8, 3), (5, 9), (11, 29), (9, 15), (6, 63)):
@@ -489,6 +534,30 @@ def _refused_words():
         ),
     ]:
         yield name, SOLO, payload, None, length
+
+
+def _refused_gaps():
+    head, one = b"\x05\x00\x10", stream([1], 1)
+    for name, payload in [
+        ("gaps and no count", head),
+        ("gaps for nothing", head + b"\x00\x00\x00"),
+        ("gaps for more than there is", head + varint(51) + b"\x00" + stream([1] * 51, 1)),
+        ("gaps count padded", head + b"\x81\x00\x00" + one),
+        ("gaps alone", head + b"\x01\x00"),
+        ("gap cut", head + b"\x01" + stream([3], 1)[:-1]),
+        ("gap negative", head + b"\x02" + stream([5, -2], 1) + stream([1, 1], 1)),
+        ("gap beyond the words", head + b"\x01" + stream([50], 1) + one),
+        ("gaps that add up beyond the words", head + b"\x02" + stream([25, 24], 1) + stream([1, 1], 1)),
+        ("gaps that add up to 2^32", head + b"\x03" + stream([(1 << 31) - 1] * 3, 4) + stream([1] * 3, 1)),
+        ("gap of 8 bytes", head + b"\x01" + stream([3], 8) + one),
+        ("gaps before a value of 0", head + b"\x02\x00" + stream([1, 0], 1)),
+        ("gaps before zeros", head + b"\x01\x00\x00"),
+        ("gaps in gaps", head + b"\x01" + gapped([3], 1) + one),
+        ("gaps before values with gaps", head + b"\x01\x00" + gapped([1], 1)),
+        ("value wider than the word, behind a gap", head + b"\x01\x00" + stream([1], 8)),
+        ("bytes after values with gaps", head + b"\x01\x00" + one + b"\x00"),
+    ]:
+        yield name, SOLO, payload, None, 200
 
 
 def _refused_lists():
@@ -582,7 +651,14 @@ def _refused_calls():
 def refused():
     frames = [(name, ZSTD, payload, None, 1000) for name, payload in _refused_frames()]
     frames += [(f"{name}, over a base", PATCH, payload, b"base", 1000) for name, payload in _refused_frames()]
-    others = [_refused_words(), _refused_lists(), _refused_groups(), _refused_casts(), _refused_calls()]
+    others = [
+        _refused_words(),
+        _refused_gaps(),
+        _refused_lists(),
+        _refused_groups(),
+        _refused_casts(),
+        _refused_calls(),
+    ]
     return [
         {
             "name": name,

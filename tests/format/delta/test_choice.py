@@ -5,7 +5,17 @@ import pytest
 import zstandard
 
 from modelreg.errors import FormatError
-from modelreg.format.delta import Encoded, Encoding, WordType, decode, encode, encoder, grouping, streams
+from modelreg.format.delta import (
+    Encoded,
+    Encoding,
+    WordType,
+    decode,
+    encode,
+    encoder,
+    grouping,
+    pages,
+    streams,
+)
 
 RNG = np.random.default_rng(3)
 WEIGHTS = RNG.normal(0, 0.02, 40_000).astype("<f4")
@@ -47,6 +57,26 @@ def test_step_of_an_optimiser_is_grouped_by_exponent():
     assert len(result.payload) < 0.5 * WEIGHTS.nbytes
     one_group = streams.pack_integers(STEPPED.view("<i4") - WEIGHTS.view("<i4"), 10)
     assert len(result.payload) < 0.97 * len(one_group)
+
+
+@pytest.mark.parametrize(
+    ("share", "first"), [(0.0, 0), (1e-4, 16), (0.1, 16), (0.45, 16), (0.6, 1), (1.0, 1)]
+)
+def test_many_zeros_become_gaps(share, first):
+    values = np.where(RNG.random(100_000) < share, RNG.integers(1, 4, 100_000), 0).astype("<i2")
+    stream, page = streams.pack_integers(values, 9), pages.pack_page(values, 9)
+    assert stream[0] == first
+    assert len(stream) < 1.01 * len(page) + 30
+    found = np.empty_like(values)
+    assert streams.unpack_integers(memoryview(stream), 0, found) == len(stream)
+    assert found.tolist() == values.tolist()
+
+
+def test_few_integers_take_what_is_smaller():
+    for changed in range(1, 500, 7):
+        values = np.arange(1000, dtype="<i4") * (np.arange(1000) < changed)
+        stream = streams.pack_integers(values, 9)
+        assert len(stream) <= len(pages.pack_page(values, 9))
 
 
 def test_effort_2_is_no_larger():
@@ -172,7 +202,7 @@ def test_panic_of_the_decoder_is_a_format_error(monkeypatch):
     def fail(*_):
         raise PanicException("index out of bounds")
 
-    monkeypatch.setattr(streams, "_unpack_pcodec", fail)
+    monkeypatch.setattr(pages, "_unpack_pcodec", fail)
     payload = encode(WEIGHTS.tobytes(), WordType.F32, None, effort=0).payload
     with pytest.raises(FormatError):
         decode(Encoding.SOLO, b"\x0a\x00\x01" + payload[:50], None, 400)
@@ -182,7 +212,7 @@ def test_interrupt_is_no_format_error(monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(streams, "_unpack_pcodec", fail)
+    monkeypatch.setattr(pages, "_unpack_pcodec", fail)
     with pytest.raises(KeyboardInterrupt):
         decode(Encoding.SOLO, b"\x0a\x00\x01", None, 400)
 
@@ -190,4 +220,4 @@ def test_interrupt_is_no_format_error(monkeypatch):
 def test_pcodec_still_writes_the_format_that_is_specified():
     from pcodec import wrapped
 
-    assert wrapped.FileCompressor().write_header() == streams._HEADER
+    assert wrapped.FileCompressor().write_header() == pages._HEADER

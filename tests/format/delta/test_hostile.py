@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from modelreg.errors import FormatError
-from modelreg.format.delta import Encoding, WordType, decode, encode, streams
+from modelreg.format.delta import Encoding, WordType, decode, encode, pages
 from tests.format.delta.test_vectors import FROZEN, VALID
 
 ROOT = Path(__file__).parents[3]
@@ -96,7 +96,7 @@ def test_page_that_ends_early_is_refused(finished, count):
             return SimpleNamespace(finished=finished, n_processed=count), 0
 
     with pytest.raises(FormatError):
-        streams._read_page(Chunk(), b"", np.empty(5, "i2"))
+        pages._read_page(Chunk(), b"", np.empty(5, "i2"))
 
 
 def run_campaign(seconds, seed):

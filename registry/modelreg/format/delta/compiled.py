@@ -1,4 +1,4 @@
-"""`Partition` in machine code, by numba. The results are those of `SortedPartition`, bit by bit."""
+"""`kernels` in machine code, by numba. The results are those of NumPy, bit by bit."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from modelreg.format.delta.grouping import Starts
 from modelreg.format.delta.partition import Table, table_of
-from modelreg.format.delta.words import Integers, WordType
+from modelreg.format.delta.words import Gaps, Integers, WordType
 
-__all__ = ["CompiledPartition"]
+__all__ = ["CompiledPartition", "spread_compiled"]
 
 # Not cached on the disk: that needs a directory to write to, and compiling takes half a second.
 _compiled = numba.njit(nogil=True)
@@ -121,3 +121,16 @@ class CompiledPartition:
         _scatter(grouped, self._groups, self._places(), out)
         _add(out, self._base, self._sign, shift)
         return out
+
+
+@_compiled
+def spread_compiled(gaps: Gaps, values: Integers, out: Integers) -> bool:
+    """As `kernels.spread`."""
+    out[:] = 0
+    place = -1
+    for i in range(len(gaps)):
+        place += gaps[i] + 1
+        if gaps[i] < 0 or place >= len(out):
+            return False
+        out[np.uintp(place)] = values[i]
+    return True

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from modelreg.errors import FormatError
 from modelreg.format.delta.grouping import choose_starts, read_starts
-from modelreg.format.delta.partition import part
+from modelreg.format.delta.kernels import part
 from modelreg.format.delta.streams import pack_integers, unpack_integers
 from modelreg.format.delta.varints import pack_varint
 from modelreg.format.delta.words import Integers, WordType, exponents_of
@@ -34,13 +34,18 @@ def pack_exp(difference: Integers, base: Integers, word: WordType, level: int, s
     parted = part(base, word, starts)
     parts = [bytes((len(starts),))]
     parts += [pack_varint(here - before) for before, here in itertools.pairwise(starts)]
-    groups = np.split(parted.gather(difference), np.cumsum(parted.sizes)[:-1])
+    groups = _split(parted.gather(difference), parted.sizes)
     parts += [pack_integers(group, short_level if len(group) < _LONG_STREAM else level) for group in groups]
     return b"".join(parts)
 
 
+def _split(grouped: Integers, sizes: _Places) -> list[Integers]:
+    ends = np.cumsum(sizes).tolist()
+    return [grouped[start:end] for start, end in itertools.pairwise([0, *ends])]
+
+
 def _read_groups(body: memoryview, at: int, sizes: _Places, out: Integers) -> None:
-    for group in np.split(out, np.cumsum(sizes)[:-1]):
+    for group in _split(out, sizes):
         if not len(group):
             raise FormatError("group of exponents", expected="a word of the base in it", found="none")
         at = unpack_integers(body, at, group)

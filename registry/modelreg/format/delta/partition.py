@@ -1,10 +1,5 @@
-"""Words parted by group, and put together again: docs/spec/delta.md, section 8.
+"""Words parted by group, and put together again: docs/spec/delta.md, section 8."""
 
-NumPy sorts; numba, where it is installed, walks over the words once, and gives the same. Importing it takes
-longer than coding a hundred megabytes, so that happens when so much has been coded.
-"""
-
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -13,12 +8,10 @@ from numpy.typing import NDArray
 from modelreg.format.delta.grouping import Starts
 from modelreg.format.delta.words import Integers, WordType, exponents_of, join, ordered
 
-__all__ = ["Partition", "SortedPartition", "Table", "part", "prefer_compiled", "table_of"]
+__all__ = ["Partition", "SortedPartition", "Table", "table_of"]
 
 # A group for each value of an exponent field.
 Table = NDArray[np.uint8]
-
-_NUMPY_WORDS = 64 << 20
 
 
 def table_of(starts: Starts, word: WordType) -> Table:
@@ -65,39 +58,3 @@ class SortedPartition:
         integers[self._order] = grouped
         integers += ordered(self._base, self._word, shift)
         return join(integers, self._word, shift)
-
-
-class _Choice:
-    """Which class makes partitions; several threads may ask, and at worst count a chunk too few."""
-
-    def __init__(self) -> None:
-        self.make: Callable[[Integers, WordType, Starts], Partition] = SortedPartition
-        self.words_left = _NUMPY_WORDS
-
-    def count(self, words: int) -> None:
-        if self.words_left > 0:
-            self.words_left -= words
-            if self.words_left <= 0:
-                self.compile()
-
-    def compile(self) -> None:
-        self.words_left = 0
-        try:
-            from modelreg.format.delta.compiled import CompiledPartition
-        except Exception:  # noqa: BLE001  numba is optional, and large: it may find no memory, or no compiler
-            return
-        self.make = CompiledPartition
-
-
-_choice = _Choice()
-
-
-def part(base: Integers, word: WordType, starts: Starts) -> Partition:
-    """Part words by the exponents of their base: a group begins at each start."""
-    _choice.count(len(base))
-    return _choice.make(base, word, starts)
-
-
-def prefer_compiled() -> None:
-    """Use numba from the first word on, if it is installed."""
-    _choice.compile()

@@ -11,7 +11,7 @@ __all__ = ["pack_changes", "unpack_changes"]
 
 def pack_changes(difference: Integers) -> bytes:
     """List the differences that are not zero: their count, the gaps before them, their zigzag values."""
-    places = np.flatnonzero(difference)
+    places = np.flatnonzero(difference != 0)
     gaps = np.diff(places, prepend=-1) - 1
     values = difference[places]
     zigzag = (values << 1) ^ (values >> (8 * values.dtype.itemsize - 1))

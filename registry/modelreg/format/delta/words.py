@@ -13,6 +13,7 @@ from modelreg.format.dtypes import DType
 __all__ = [
     "HEAD_BYTES",
     "Exponents",
+    "Gaps",
     "Integers",
     "WordType",
     "common_shift",
@@ -27,6 +28,9 @@ HEAD_BYTES = 2
 
 # An array of int8, int16, int32 or int64: as wide as the words it stands for.
 Integers = NDArray[np.signedinteger[Any]]
+
+# How many integers that are 0 stand before each that is not.
+Gaps = NDArray[np.int32]
 
 # Fields of floating-point words.
 Exponents = NDArray[np.uint8] | NDArray[np.uint16]

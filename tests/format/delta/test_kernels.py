@@ -1,4 +1,4 @@
-"""Words parted by group: NumPy and numba give the same, and the payloads of both are equal."""
+"""Loops over words: NumPy and numba give the same, and the payloads of both are equal."""
 
 import builtins
 
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg.format.delta import WordType, decode, encode, partition
-from modelreg.format.delta.compiled import CompiledPartition
+from modelreg.format.delta import WordType, decode, encode, kernels
+from modelreg.format.delta.compiled import CompiledPartition, spread_compiled
 from modelreg.format.delta.partition import SortedPartition
 from modelreg.format.delta.words import exponents_of, ordered
 from tests.encode.releases import bf16, normal
@@ -57,6 +57,25 @@ def test_words_are_restored_alike(case, data):
         assert parted.restore(parted.gather(difference), shift).tolist() == kept.tolist()
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 99)), min_size=1),
+    st.sampled_from([None, -1, -2, -(1 << 31), 200, (1 << 31) - 1]),
+    st.integers(1, 200),
+    st.sampled_from("1248"),
+)
+def test_values_are_spread_alike(pairs, wrong, length, width):
+    """And those that do not fit are refused alike."""
+    dense = [number for gap, value in pairs for number in [*[0] * gap, value]]
+    gaps, values = (np.array(column) for column in zip(*pairs, strict=True))
+    if wrong is not None:
+        gaps[len(gaps) // 2] = wrong
+    fits = wrong is None and len(dense) <= length
+    for spread in (kernels.spread_by_numpy, spread_compiled):
+        out = np.full(length, -1, f"<i{width}")
+        assert spread(gaps.astype(np.int32), values.astype(out.dtype), out) == fits
+        assert not fits or out.tolist() == dense + [0] * (length - len(dense))
+
+
 @pytest.mark.parametrize("word", [WordType.F32, WordType.BF16, WordType.F8_E4M3])
 def test_payloads_are_equal_and_each_reads_the_other(word, monkeypatch):
     old, new = normal(1, 200, 300), normal(1, 200, 300) + normal(2, 200, 300, scale=1e-4)
@@ -64,21 +83,21 @@ def test_payloads_are_equal_and_each_reads_the_other(word, monkeypatch):
         old, new = bf16(old), bf16(new)
     payloads = []
     for make in BOTH:
-        monkeypatch.setattr(partition._choice, "make", make)
+        monkeypatch.setattr(kernels._choice, "part", make)
         payloads.append(encode(new.tobytes(), word, old.tobytes()))
     assert payloads[0] == payloads[1]
     for make in BOTH:
-        monkeypatch.setattr(partition._choice, "make", make)
+        monkeypatch.setattr(kernels._choice, "part", make)
         found = decode(payloads[0].encoding, payloads[0].payload, old.tobytes(), new.nbytes)
         assert bytes(found) == new.tobytes()
 
 
 def test_numba_is_used_when_much_was_coded(monkeypatch):
-    choice = partition._Choice()
+    choice = kernels._Choice()
     choice.words_left = 1000
-    monkeypatch.setattr(partition, "_choice", choice)
+    monkeypatch.setattr(kernels, "_choice", choice)
     for words, kind in ((999, SortedPartition), (1, CompiledPartition)):
-        assert isinstance(partition.part(np.zeros(words, "<i4"), WordType.F32, [0]), kind)
+        assert isinstance(kernels.part(np.zeros(words, "<i4"), WordType.F32, [0]), kind)
 
 
 @pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, MemoryError])
@@ -88,7 +107,7 @@ def test_without_numba_numpy_goes_on(monkeypatch, error):
             raise error
         return real(name, *rest)
 
-    choice, real = partition._Choice(), builtins.__import__
+    choice, real = kernels._Choice(), builtins.__import__
     monkeypatch.setattr(builtins, "__import__", fail)
     choice.compile()
-    assert choice.make is SortedPartition
+    assert choice.part is SortedPartition
