@@ -73,8 +73,8 @@ class CarReader:
             VerificationError: a block is not what its CID names.
         """
         while (length := self._read_length(_MAX_SECTION_BYTES)) is not None:
-            section = self._exactly(length)
-            cid, block = Cid.from_bytes(section[:CID_BYTES]), section[CID_BYTES:]
+            cid = Cid.from_bytes(self._exactly(min(length, CID_BYTES)))
+            block = self._exactly(length - CID_BYTES)
             check_block(cid, block)
             yield cid, block
 

@@ -23,7 +23,7 @@ Starts = list[int]
 # Sign and half-octave of a difference (0, 1, 2, 3, 4-5, 6-7, 8-11, ...): the top ten bits of a float32.
 _CLASS_BITS = 10
 _CLASSES = 1 << _CLASS_BITS
-_STREAM_BITS = 100.0
+_STREAM_BITS = 300.0
 _BIN_BITS = 20.0
 # About so many words, at equal distances, stand for all of a chunk.
 _LOOKED_AT_WORDS = 32 << 10
