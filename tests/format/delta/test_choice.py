@@ -185,7 +185,7 @@ def test_what_does_not_decode_is_stored_instead(monkeypatch):
 
 
 def test_groups_stay_within_one_byte():
-    exponents = np.repeat(np.arange(600, dtype=np.uint16), 100)
+    exponents = np.repeat(np.arange(400, dtype=np.uint16), 160)
     difference = 1 << 10 * (exponents.astype(np.int64) % 4)
     starts = grouping.choose_starts(difference, exponents)
     assert len(starts) == grouping.MAX_GROUPS

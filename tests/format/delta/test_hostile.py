@@ -107,12 +107,15 @@ def run_campaign(seconds, seed):
     return json.loads(done.stdout)["payloads"]
 
 
-def test_delta_bombs_stay_within_64_mib():
-    assert run_campaign(3, 1) > 100
+@pytest.mark.parametrize("seed", [1, 2])
+def test_delta_bombs_stay_within_64_mib(seed):
+    assert run_campaign(3, seed) > 100
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_fuzz_campaign():
     seconds = float(os.environ.get("MODELREG_FUZZ_SECONDS", "60"))
-    assert run_campaign(seconds, random.SystemRandom().randrange(1 << 32)) > 100
+    seed = random.SystemRandom().randrange(1 << 32)
+    assert run_campaign(seconds / 2, seed) > 100
+    assert run_campaign(seconds / 2, seed + 1) > 100

@@ -1,6 +1,7 @@
 """Loops over words: NumPy and numba give the same, and the payloads of both are equal."""
 
 import builtins
+import sys
 
 import numpy as np
 import pytest
@@ -94,20 +95,46 @@ def test_payloads_are_equal_and_each_reads_the_other(word, monkeypatch):
 
 def test_numba_is_used_when_much_was_coded(monkeypatch):
     choice = kernels._Choice()
-    choice.words_left = 1000
     monkeypatch.setattr(kernels, "_choice", choice)
-    for words, kind in ((999, SortedPartition), (1, CompiledPartition)):
-        assert isinstance(kernels.part(np.zeros(words, "<i4"), WordType.F32, [0]), kind)
+    monkeypatch.setattr(kernels, "_NUMPY_WORDS", 1000)
+    monkeypatch.setattr(kernels, "_PCODEC_WORDS", 2000)
+    zeros, sizes = memoryview(bytes(1)), np.array([500])
+    found = [
+        (kernels.read_streams(zeros, 0, sizes, np.empty(500, "<i4")), choice.part is CompiledPartition)
+        for _ in range(4)
+    ]
+    assert found == [(kernels.UNREAD, False), (kernels.UNREAD, True), (kernels.UNREAD, True), (1, True)]
 
 
 @pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, MemoryError])
 def test_without_numba_numpy_goes_on(monkeypatch, error):
     def fail(name, *rest):
-        if name == "modelreg.format.delta.compiled":
+        if name.startswith("modelreg.format.delta.compiled"):
             raise error
         return real(name, *rest)
 
     choice, real = kernels._Choice(), builtins.__import__
     monkeypatch.setattr(builtins, "__import__", fail)
-    choice.compile()
+    choice.compile_loops()
+    choice.compile_streams()
     assert choice.part is SortedPartition
+    assert choice.read_streams is kernels._read_nothing
+
+
+def test_without_a_place_for_machine_code(monkeypatch):
+    """Loops are compiled each time; the reader of streams would take too long."""
+    import numba
+
+    def njit(**options):
+        if options.get("cache"):
+            raise RuntimeError("no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(numba, "njit", njit)
+    for name in ("compiled", "compiled_streams"):
+        monkeypatch.delitem(sys.modules, f"modelreg.format.delta.{name}", raising=False)
+    choice = kernels._Choice()
+    choice.compile_loops()
+    choice.compile_streams()
+    assert choice.part is not SortedPartition
+    assert choice.read_streams is kernels._read_nothing

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from modelreg.errors import FormatError
 from modelreg.format.delta.grouping import choose_starts, read_starts
 from modelreg.format.delta.kernels import part
-from modelreg.format.delta.streams import pack_integers, unpack_integers
+from modelreg.format.delta.streams import pack_integers, unpack_streams
 from modelreg.format.delta.varints import pack_varint
 from modelreg.format.delta.words import Integers, WordType, exponents_of
 
@@ -45,10 +45,9 @@ def _split(grouped: Integers, sizes: _Places) -> list[Integers]:
 
 
 def _read_groups(body: memoryview, at: int, sizes: _Places, out: Integers) -> None:
-    for group in _split(out, sizes):
-        if not len(group):
-            raise FormatError("group of exponents", expected="a word of the base in it", found="none")
-        at = unpack_integers(body, at, group)
+    if not sizes.all():
+        raise FormatError("group of exponents", expected="a word of the base in it", found="none")
+    at = unpack_streams(body, at, sizes, out)
     if at != len(body):
         raise FormatError("groups", expected=f"{at} bytes", found=len(body))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from modelreg.errors import FormatError
 from modelreg.format.delta.grouping import Starts, choose_starts, read_starts
 from modelreg.format.delta.partition import table_of
-from modelreg.format.delta.streams import pack_integers, unpack_integers
+from modelreg.format.delta.streams import pack_integers, unpack_integers, unpack_streams
 from modelreg.format.delta.varints import pack_varint, unpack_varint
 from modelreg.format.delta.words import Integers, WordType, exponents_of, join, ordered, signed_words
 
@@ -230,8 +230,7 @@ def unpack_low_rank(payload: memoryview, base: memoryview, factors: memoryview) 
     order, sizes = _cells(prediction, word, starts, phases)
     found = np.empty_like(prediction.integers)
     sorted_cells = np.empty_like(found)
-    for cell in np.split(sorted_cells, np.cumsum(sizes)[:-1]):
-        at = unpack_integers(payload, at, cell) if len(cell) else at
+    at = unpack_streams(payload, at, sizes[sizes > 0], sorted_cells)
     if at != len(payload):
         raise FormatError("cells", expected=f"{at} bytes", found=len(payload))
     found[order] = sorted_cells

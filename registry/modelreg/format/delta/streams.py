@@ -1,14 +1,15 @@
 """Streams of integers, whole or with gaps where they are 0. Specified in docs/spec/delta.md, section 4."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelreg.errors import FormatError
-from modelreg.format.delta.kernels import spread
+from modelreg.format.delta.kernels import UNREAD, read_streams, spread
 from modelreg.format.delta.pages import pack_page, unpack_page
 from modelreg.format.delta.varints import pack_varint, unpack_varint
 from modelreg.format.delta.words import Integers
 
-__all__ = ["pack_integers", "unpack_integers", "unpack_only"]
+__all__ = ["pack_integers", "unpack_integers", "unpack_only", "unpack_streams"]
 
 _GAPPED = 16
 # Where half of the integers or more are 0, gaps take fewer bytes and a fraction of the time; not in short
@@ -59,8 +60,18 @@ def unpack_integers(payload: memoryview, at: int, out: Integers) -> int:
     return at
 
 
+def unpack_streams(payload: memoryview, at: int, sizes: NDArray[np.intp], out: Integers) -> int:
+    """Fill `out` from streams of so many integers each, as `unpack_integers` does with one."""
+    end = read_streams(payload, at, sizes, out)
+    if end != UNREAD:
+        return end
+    for part in np.split(out, np.cumsum(sizes)[:-1]):
+        at = unpack_integers(payload, at, part)
+    return at
+
+
 def unpack_only(body: memoryview, out: Integers) -> None:
     """Fill `out` from a body that is one stream and nothing else."""
-    end = unpack_integers(body, 0, out)
+    end = unpack_streams(body, 0, np.array([len(out)]), out)
     if end != len(body):
         raise FormatError("integer stream", expected=f"{end} bytes", found=len(body))
