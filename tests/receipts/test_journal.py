@@ -395,6 +395,25 @@ def test_a_reader_waits_for_nobody_where_nothing_is_new(tmp_path, path, records)
             other.execute("ROLLBACK")
 
 
+def test_a_file_that_is_removed_while_a_receipt_is_signed(tmp_path, path, monkeypatch):
+    """What was written there is gone, so nobody gets the receipt."""
+    real = os.writev
+
+    def removing(descriptor, parts):
+        for name in segment_files(tmp_path):
+            (segments_of(path) / name).unlink()
+        return real(descriptor, parts)
+
+    with journal(tmp_path) as opened:
+        appended(opened, 1)
+        monkeypatch.setattr(os, "writev", removing)
+        with pytest.raises(UnreachableError, match="kept"):
+            opened.append(draft(8))
+        monkeypatch.undo()
+        with pytest.raises(UnreachableError, match="removed"):
+            opened.append(draft(9))
+
+
 def test_a_write_whose_end_is_not_known(tmp_path, path, records, monkeypatch):
     """The entry is there, and its writer was told that it failed: the next goes on behind it."""
     real = os.writev

@@ -21,7 +21,7 @@ from modelreg.errors import (
 from modelreg.format.delta import Encoding
 from modelreg.format.selection import select_rows
 from modelreg.store.plaintext import LocalPlaintext
-from modelreg_verifier import atomic
+from modelreg_verifier import atomic, staging
 from modelreg_verifier.verify import verify_directory
 from tests.store.blocks import leaf
 from tests.store.unprivileged import without_privileges
@@ -423,6 +423,27 @@ class TestFullDisk:
         with pytest.raises(UnreachableError, match="Input/output error"):
             node.copy(publisher.publish(files(seed=5)).manifest, target)
         assert tree(target) == files()
+
+    @pytest.mark.parametrize("fails", [1, 2])
+    def test_the_disk_begins_early_and_its_error_is_not_lost(
+        self, publisher, node, target, monkeypatch, fails
+    ):
+        """Linux says only once that a write failed, to whoever syncs next."""
+        before, synced, real = publisher.publish(files(seed=5)).manifest, [], os.fsync
+
+        def fail_once(descriptor):
+            synced.append(descriptor)
+            if len(synced) == fails:
+                raise OSError(errno.EIO, "Input/output error")
+            real(descriptor)
+
+        monkeypatch.setattr(staging, "_EARLY_BYTES", 100 * KIB)
+        monkeypatch.setattr(os, "fsync", fail_once)
+        with pytest.raises(UnreachableError, match="Input/output error"):
+            node.copy(before, target)
+        assert tree(target) == files()
+        node.copy(before, target)
+        assert tree(target) == files(seed=5)
 
 
 class TestSeveralAtOnce:

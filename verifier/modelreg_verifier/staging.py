@@ -4,17 +4,21 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
+from typing import Self
 
 from modelreg.errors import InputError
 from modelreg.parallel import map_ordered
 from modelreg.store.files import sync_directory
 from modelreg_verifier.atomic import hold_directory, settle
 
-__all__ = ["opened", "remove_others", "staged", "sync_tree"]
+__all__ = ["EarlySync", "opened", "remove_others", "staged", "sync_tree"]
 
 _SYNCED_AT_ONCE = 16
+_EARLY_BYTES = 16 << 20
 
 
 @contextmanager
@@ -78,6 +82,47 @@ def opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+class EarlySync:
+    """Has the disk begin on what was written while more is, so that the last wait is short.
+
+    Used as a context; leaving it raises what a sync raised, as the system says that once only.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="early-sync")
+        self._lock = Lock()
+        self._paths: set[Path] = set()
+        self._bytes = 0
+        self._syncing: Future[None] | None = None
+
+    def wrote(self, path: Path, size: int) -> None:
+        """Note some bytes of a file."""
+        with self._lock:
+            self._paths.add(path)
+            self._bytes += size
+            if self._bytes >= _EARLY_BYTES and (self._syncing is None or self._syncing.done()):
+                self._finish()
+                self._syncing = self._pool.submit(_sync_files, list(self._paths))
+                self._paths, self._bytes = set(), 0
+
+    def _finish(self) -> None:
+        if self._syncing is not None:
+            self._syncing.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._pool.shutdown()
+        if kind is None:
+            self._finish()
+
+
+def _sync_files(paths: list[Path]) -> None:
+    for path in paths:
+        _sync_file(path)
 
 
 def sync_tree(staging: Path) -> None:

@@ -21,7 +21,7 @@ from modelreg.store.plaintext import LocalPlaintext, Plaintext
 from modelreg_verifier.atomic import replace_directory
 from modelreg_verifier.fetch import FetchingSource
 from modelreg_verifier.need import needed_blocks
-from modelreg_verifier.staging import opened, remove_others, staged, sync_tree
+from modelreg_verifier.staging import EarlySync, opened, remove_others, staged, sync_tree
 
 __all__ = ["Copied", "copy_release", "stage_release"]
 
@@ -102,10 +102,12 @@ def _fill(
     """Make staging the checked and durable copy."""
     wanted = sorted(rows) if rows is not None else range(len(manifest.chunks))
     source.in_files = _lie_in_files(manifest, wanted)
-    copier = _Copier(manifest, staging, copied_names(manifest, rows), Plaintext(source, local), local)
+    early = EarlySync()
+    copier = _Copier(manifest, staging, copied_names(manifest, rows), Plaintext(source, local), local, early)
     copier.prepare(wanted, progress)
     reused = 0
     with (
+        early,
         # No thread may write any more when others are let in, whatever `progress` raises.
         closing(map_ordered(copier.place, wanted, workers=worker_count())) as placed,
         source.ahead(copier.blocks(wanted)),
@@ -139,6 +141,7 @@ class _Copier:
         names: dict[int, str],
         plaintext: Plaintext,
         local: LocalPlaintext,
+        early: EarlySync,
     ) -> None:
         self._manifest = manifest
         self._staging = staging
@@ -147,6 +150,7 @@ class _Copier:
         self._whole = {number for number, name in names.items() if name == manifest.files[number].path}
         self._plaintext = plaintext
         self._local = local
+        self._early = early
         self._staged: set[int] = set()
 
     def prepare(self, rows: Sequence[int], progress: Callable[[int], None]) -> None:
@@ -180,6 +184,7 @@ class _Copier:
         data = self._plaintext.chunk(self._manifest, row) if here is None else here
         with opened(self._path(row)) as descriptor:
             _write_at(descriptor, data, self._manifest.offsets[row])
+        self._early.wrote(self._path(row), len(data))
         return here is not None
 
     def _is_staged(self, row: int) -> bool:

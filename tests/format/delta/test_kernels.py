@@ -1,14 +1,13 @@
 """Loops over words: NumPy and numba give the same, and the payloads of both are equal."""
 
 import builtins
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelreg.format.delta import WordType, decode, encode, kernels
+from modelreg.format.delta import WordType, decode, encode, kernels, streams
 from modelreg.format.delta.compiled import CompiledPartition, spread_compiled
 from modelreg.format.delta.partition import SortedPartition
 from modelreg.format.delta.words import exponents_of, ordered
@@ -94,10 +93,10 @@ def test_payloads_are_equal_and_each_reads_the_other(word, monkeypatch):
 
 
 def test_numba_is_used_when_much_was_coded(monkeypatch):
-    choice = kernels._Choice()
-    monkeypatch.setattr(kernels, "_choice", choice)
     monkeypatch.setattr(kernels, "_NUMPY_WORDS", 1000)
     monkeypatch.setattr(kernels, "_PCODEC_WORDS", 2000)
+    choice = kernels._Choice()
+    monkeypatch.setattr(kernels, "_choice", choice)
     zeros, sizes = memoryview(bytes(1)), np.array([500])
     found = [
         (kernels.read_streams(zeros, 0, sizes, np.empty(500, "<i4")), choice.part is CompiledPartition)
@@ -121,20 +120,25 @@ def test_without_numba_numpy_goes_on(monkeypatch, error):
     assert choice.read_streams is kernels._read_nothing
 
 
-def test_without_a_place_for_machine_code(monkeypatch):
-    """Loops are compiled each time; the reader of streams would take too long."""
+def test_without_a_compiler_numpy_goes_on(monkeypatch):
     import numba
 
-    def njit(**options):
-        if options.get("cache"):
-            raise RuntimeError("no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(numba, "njit", njit)
-    for name in ("compiled", "compiled_streams"):
-        monkeypatch.delitem(sys.modules, f"modelreg.format.delta.{name}", raising=False)
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     choice = kernels._Choice()
     choice.compile_loops()
     choice.compile_streams()
-    assert choice.part is not SortedPartition
+    assert choice.part is SortedPartition
+    assert choice.read_streams is kernels._read_nothing
+
+
+def test_a_compiler_that_fails_is_not_asked_again(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    choice = kernels._Choice()
+    choice.read_streams = fail
+    monkeypatch.setattr(kernels, "_choice", choice)
+    zeros = np.ones(8, "<i4")
+    assert streams.unpack_streams(memoryview(bytes(1)), 0, np.array([8]), zeros) == 1
+    assert not zeros.any()
     assert choice.read_streams is kernels._read_nothing

@@ -121,6 +121,7 @@ class SegmentWriter:
             descriptor = self._open(size)
             try:
                 _write(descriptor, buffers, size)
+                self._check_linked()
                 self._size += size
             except BaseException:
                 self._settle(descriptor, size)

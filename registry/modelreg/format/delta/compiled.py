@@ -1,6 +1,5 @@
 """`kernels` in machine code, by numba. The results are those of NumPy, bit by bit."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -13,14 +12,8 @@ from modelreg.format.delta.words import Gaps, Integers, WordType
 
 __all__ = ["CompiledPartition", "spread_compiled"]
 
-
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Kept on the disk, next to this file or in the user's cache, where there is a directory to write to."""
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return numba.njit(nogil=True)(function)  # which takes half a second each time
-
+# Not cached on the disk: what lies there would be run, whoever wrote it.
+_compiled = numba.njit(nogil=True)
 
 # numba checks signed indices for being negative, and not unsigned ones.
 _Places = NDArray[np.uintp]

@@ -14,8 +14,7 @@ from modelreg.format.delta.words import Integers
 
 __all__ = ["read_streams_compiled"]
 
-# Compiling takes seconds: only where the result can be kept on the disk. Else this raises RuntimeError.
-_compiled = numba.njit(nogil=True, cache=True)
+_compiled = numba.njit(nogil=True)
 
 _Numbers = NDArray[np.uint64]
 _Bins = NDArray[np.uint16]

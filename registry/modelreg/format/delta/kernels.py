@@ -1,9 +1,10 @@
 """Loops over words: by NumPy, or by numba where it is installed, with the same results.
 
-Importing numba takes longer than coding a hundred megabytes, so that happens when so much has been coded. Its
-reader of streams takes seconds to compile, once on a machine; it comes when more has been coded.
+Importing numba takes longer than coding a hundred megabytes, so that happens when so much has been read. Its
+reader of streams takes five seconds to compile, and comes when gigabytes have been.
 """
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,14 +19,16 @@ __all__ = ["UNREAD", "part", "prefer_compiled", "read_streams", "spread", "sprea
 
 UNREAD = -1
 _NUMPY_WORDS = 32 << 20
-_PCODEC_WORDS = 256 << 20
+_PCODEC_WORDS = 2 << 30
 
 
 def spread_by_numpy(gaps: Gaps, values: Integers, out: Integers) -> bool:
     """As `spread`."""
-    places = np.cumsum(gaps, dtype=np.int64)
-    places += np.arange(len(gaps))
-    if int(gaps.min(initial=0)) < 0 or places[-1] >= len(out):
+    if int(gaps.min()) < 0 or int(gaps.max()) >= len(out):
+        return False
+    places = np.cumsum(gaps + 1, dtype=np.int64)
+    places -= 1
+    if places[-1] >= len(out):
         return False
     out[:] = 0
     out[places] = values
@@ -44,27 +47,35 @@ class _Choice:
         self.spread: Callable[[Gaps, Integers, Integers], bool] = spread_by_numpy
         self.read_streams: Callable[[memoryview, int, NDArray[np.intp], Integers], int] = _read_nothing
         self.words = 0
+        self._rest = [(_NUMPY_WORDS, self.compile_loops), (_PCODEC_WORDS, self.compile_streams)]
 
     def count(self, words: int) -> None:
-        before, self.words = self.words, self.words + words
-        if before < _NUMPY_WORDS <= self.words:
-            self.compile_loops()
-        if before < _PCODEC_WORDS <= self.words:
-            self.compile_streams()
+        self.words += words
+        if self._rest and self.words >= self._rest[0][0]:
+            self._rest.pop(0)[1]()
 
-    # numba is optional, and large: it may find no memory, no compiler, or no place to keep what it made.
+    # numba is optional, and large: it may find no memory, or no compiler.
 
     def compile_loops(self) -> None:
         with suppress(Exception):
+            _require_compiler()
             from modelreg.format.delta.compiled import CompiledPartition, spread_compiled
 
             self.part, self.spread = CompiledPartition, spread_compiled
 
     def compile_streams(self) -> None:
         with suppress(Exception):
+            _require_compiler()
             from modelreg.format.delta.compiled_streams import read_streams_compiled
 
             self.read_streams = read_streams_compiled
+
+
+def _require_compiler() -> None:
+    import numba
+
+    if getattr(numba.config, "DISABLE_JIT", False) or sys.byteorder != "little":
+        raise RuntimeError
 
 
 _choice = _Choice()
@@ -89,7 +100,11 @@ def read_streams(payload: memoryview, at: int, sizes: NDArray[np.intp], out: Int
     Returns the place behind the last, or UNREAD where something is odd, or numba is not used.
     """
     _choice.count(len(out))
-    return _choice.read_streams(payload, at, sizes, out)
+    try:
+        return _choice.read_streams(payload, at, sizes, out)
+    except Exception:  # noqa: BLE001  it is compiled when it is called for the first time
+        _choice.read_streams = _read_nothing
+        return UNREAD
 
 
 def prefer_compiled() -> None:
