@@ -1,6 +1,7 @@
 """Loops over words: NumPy and numba give the same, and the payloads of both are equal."""
 
 import builtins
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -103,6 +104,14 @@ def test_numba_is_used_when_much_was_coded(monkeypatch):
         for _ in range(4)
     ]
     assert found == [(kernels.UNREAD, False), (kernels.UNREAD, True), (kernels.UNREAD, True), (1, True)]
+
+
+def test_each_begins_once_however_many_count(monkeypatch):
+    begun, choice = [], kernels._Choice()
+    choice._rest = [(10 * step, lambda step=step: begun.append(step)) for step in range(1, 50)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(choice.count, [1] * 2000))
+    assert sorted(begun) == list(range(1, 50))
 
 
 @pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError, MemoryError])

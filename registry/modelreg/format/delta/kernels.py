@@ -7,6 +7,7 @@ reader of streams takes five seconds to compile, and comes when gigabytes have b
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,12 +48,19 @@ class _Choice:
         self.spread: Callable[[Gaps, Integers, Integers], bool] = spread_by_numpy
         self.read_streams: Callable[[memoryview, int, NDArray[np.intp], Integers], int] = _read_nothing
         self.words = 0
+        self._turn = Lock()
         self._rest = [(_NUMPY_WORDS, self.compile_loops), (_PCODEC_WORDS, self.compile_streams)]
 
     def count(self, words: int) -> None:
         self.words += words
-        if self._rest and self.words >= self._rest[0][0]:
-            self._rest.pop(0)[1]()
+        if self._is_due():
+            with self._turn:
+                begin = self._rest.pop(0)[1] if self._is_due() else None
+            if begin is not None:
+                begin()
+
+    def _is_due(self) -> bool:
+        return bool(self._rest) and self.words >= self._rest[0][0]
 
     # numba is optional, and large: it may find no memory, or no compiler.
 
