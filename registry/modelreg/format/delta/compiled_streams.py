@@ -27,7 +27,7 @@ _WRONG = -1
 _VARINT_BYTES = 5  # no count in a chunk needs more
 
 # numba checks signed indices for being negative, and makes floats of sums of signed and unsigned numbers.
-_ZERO, _ONE, _TWO, _THREE, _FOUR = (np.uint64(number) for number in range(5))
+_ZERO, _ONE, _TWO, _THREE = (np.uint64(number) for number in range(4))
 _BYTE, _LAST, _WORD_BITS = np.uint64(7), np.uint64(63), np.uint64(6)
 _HEAD_BITS, _LOG_BITS, _LOG_MASK = np.uint64(4 + 15), np.uint64(4), np.uint64(15)
 _MOST_META_BITS, _MOST_LOG = np.uint64(8 * (64 << 10)), np.uint64(14)

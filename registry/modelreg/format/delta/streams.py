@@ -15,7 +15,7 @@ _GAPPED = 16
 # Where half of the integers or more are 0, gaps take fewer bytes and a fraction of the time; not in short
 # streams, as there are two tables of bins.
 _ZEROS_SHARE = 2
-_SHORT = 16384
+_SHORT = 16 << 10
 
 
 def pack_integers(values: Integers, level: int) -> bytes:
@@ -65,8 +65,10 @@ def unpack_streams(payload: memoryview, at: int, sizes: NDArray[np.intp], out: I
     end = read_streams(payload, at, sizes, out)
     if end != UNREAD:
         return end
-    for part in np.split(out, np.cumsum(sizes)[:-1]):
-        at = unpack_integers(payload, at, part)
+    begin = 0
+    for size in sizes.tolist():  # np.split takes longer than many a stream
+        at = unpack_integers(payload, at, out[begin : begin + size])
+        begin += size
     return at
 
 
