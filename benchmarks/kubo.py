@@ -39,10 +39,12 @@ class Run:
 
 def run(*words: object, environment: dict[str, str] | None = None, to: Path | None = None) -> Run:
     """Run a command to its end; what it writes goes to a file and to the disk, if one is given."""
+    # An installed command finds its bytecode.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
     with (to or Path(os.devnull)).open("wb") as out:
         process = subprocess.Popen(
-            [str(word) for word in words], env=os.environ | (environment or {}), stdout=out
+            [str(word) for word in words], env=inherited | (environment or {}), stdout=out
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

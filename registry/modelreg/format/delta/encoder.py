@@ -60,7 +60,7 @@ def encode(chunk: Buffer, word: WordType, base: Buffer | None, *, effort: int = 
     """
     data = _checked(chunk, MAX_CHUNK_BYTES, "chunk")
     parent = _checked(base, MAX_BASE_BYTES, "base") if base else None
-    raw = Encoded(Encoding.RAW, bytes(data))
+    raw = Encoded(Encoding.RAW, chunk if isinstance(chunk, bytes) else bytes(data))
     if effort == 0 or not data:
         return raw
     if effort not in _PLANS:

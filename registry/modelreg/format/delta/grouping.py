@@ -1,7 +1,7 @@
 """Which neighbouring exponents share a stream. Specified in docs/spec/delta.md, section 8.
 
-The choice is the writer's: every stream pays for its table of bins, so groups merge while an estimate of the
-whole size falls.
+The choice is the writer's: every stream pays for its table of bins, so a group is worth it where an estimate of
+the whole size says so.
 """
 
 from functools import lru_cache
@@ -26,7 +26,9 @@ _CLASSES = 1 << _CLASS_BITS
 _STREAM_BITS = 300.0
 _BIN_BITS = 20.0
 # About so many words, at equal distances, stand for all of a chunk.
-_LOOKED_AT_WORDS = 32 << 10
+_LOOKED_AT_WORDS = 16 << 10
+# More exponents are taken together in pairs first: between 64 of them there are 2,080 groups to estimate.
+_CUTTABLE = 64
 
 _Counts = NDArray[np.intp]
 _Bits = NDArray[np.float64]
@@ -61,29 +63,33 @@ class _Estimate:
         return bits
 
 
-# A chunk of bytes has 16 times as many words as are looked at.
-_estimate = lru_cache(16)(_Estimate)
+# A chunk of bytes has 32 times as many words as are looked at.
+_estimate = lru_cache(32)(_Estimate)
 
 
 def choose_starts(difference: Integers, exponents: Exponents) -> Starts:
-    """Merge neighbours greedily, the most profitable pair first; at most 255 groups remain."""
+    """Cut the exponents where the whole is estimated to be smallest; at most 64 groups."""
     step = max(1, len(difference) // _LOOKED_AT_WORDS)
     starts, table = _histograms(difference[::step], exponents[::step])
-    estimate = _estimate(step)
-    rows, cost = list(table), estimate.of(table)
-    merged = estimate.of(table[:-1] + table[1:])
-    while len(rows) > 1:
-        gain, at = max((cost[at] + cost[at + 1] - merged[at], at) for at in range(len(merged)))
-        if gain <= 0 and len(rows) <= MAX_GROUPS:
-            break
-        rows[at : at + 2] = [rows[at] + rows[at + 1]]
-        cost[at : at + 2] = [merged[at]]
-        del starts[at + 1], merged[at]
-        pairs = [pair for pair in (at - 1, at) if 0 <= pair < len(merged)]
-        sums = estimate.of(np.array([rows[pair] + rows[pair + 1] for pair in pairs] or rows))
-        for pair, bits in zip(pairs, sums, strict=False):
-            merged[pair] = bits
-    return [0, *starts[1:]]
+    while len(starts) > _CUTTABLE:
+        starts, table = starts[::2], np.add.reduceat(table, np.arange(0, len(table), 2))
+    return [0, *(starts[row] for row in _best_cuts(table, _estimate(step))[1:])]
+
+
+def _best_cuts(table: _Counts, estimate: _Estimate) -> list[int]:
+    """The rows where groups of the least total begin, by what is best for the rows before each."""
+    total = np.vstack((np.zeros_like(table[:1]), np.cumsum(table, axis=0)))
+    ends, begins = np.tril_indices(len(total), -1)
+    bits = iter(estimate.of(total[ends] - total[begins]))
+    best, last = [0.0], [0]
+    for end in range(1, len(total)):
+        least, begin = min((before + next(bits), begin) for begin, before in enumerate(best))
+        best.append(least)
+        last.append(begin)
+    cuts = [last[-1]]
+    while cuts[-1]:
+        cuts.append(last[cuts[-1]])
+    return cuts[::-1]
 
 
 def read_starts(payload: memoryview, at: int, word: WordType) -> tuple[Starts, int]:
