@@ -21,7 +21,7 @@ from modelreg.store.incoming import Incoming, Lane, incoming
 from modelreg.store.installed import Installed, InstalledBlocks
 from modelreg.store.kubo import KuboNetwork, KuboStore
 from modelreg.store.kubo_api import KuboApi
-from modelreg.store.kubo_push import push
+from modelreg.store.kubo_pins import KuboPins
 from modelreg.store.local import LocalStore
 from modelreg.store.lock import StoreLock
 from modelreg.store.multi import MultiStore
@@ -77,11 +77,6 @@ class Home:
         return Pins(self.root / "pins")
 
     @cached_property
-    def kubo_pins(self) -> Pins:
-        """What this home pinned at its Kubo daemon."""
-        return Pins(self.root / "kubo-pins")
-
-    @cached_property
     def squashes(self) -> Squashes:
         """The squashed differences that this home offers."""
         return Squashes(self.root / "squashes")
@@ -120,6 +115,11 @@ class Home:
         if "kubo" not in self.config.stores:
             return None
         return KuboStore(KuboApi(self.config.kubo.access()))
+
+    @cached_property
+    def kubo_pins(self) -> KuboPins | None:
+        """What this home pinned at its Kubo daemon, if it has one."""
+        return None if self.kubo is None else KuboPins(self.root / "kubo-pins", self.kubo)
 
     @property
     def store(self) -> BlockStore:
@@ -210,14 +210,9 @@ class Home:
 
     def keep_at_kubo(self, root: Cid, label: str, sent: Collection[Cid] = ()) -> int:
         """As `keep`, for Kubo alone; nothing where this home uses none."""
-        if self.kubo is None:
+        if self.kubo_pins is None:
             return 0
-        if str(root) not in self.kubo_pins.list():
-            if self.kubo.api.has_pinned(root):
-                return 0  # by somebody else, whose pin it stays
-            # Noted before, so that gc knows of every pin of ours.
-            self.kubo_pins.add(str(root), root)
-        return push(root, f"modelreg/{label}", self.blocks, self.kubo, sent)
+        return self.kubo_pins.keep(root, f"modelreg/{label}", self.blocks, sent)
 
     @cached_property
     def plaintext(self) -> Plaintext:

@@ -104,16 +104,15 @@ def _store(session: Session) -> str:
 
 def _kubo(session: Session) -> str:
     home = session.home
-    if home.kubo is None:
+    if home.kubo is None or home.kubo_pins is None:
         return "not used"
-    missing = [cid for cid in home.kubo_pins.list().values() if not home.kubo.api.has_pinned(cid)]
-    if missing:
+    if missing := home.kubo_pins.lost():
         raise ModelregError(
             f"{home.kubo.name} lost {len(missing)} pins",
             found=missing[0],
             hint="pin the releases again: modelreg pin",
         )
-    return f"{home.kubo.name}, version {home.kubo.api.version()}, {len(home.kubo_pins.list())} pins"
+    return f"{home.kubo.name}, version {home.kubo.api.version()}, {home.kubo_pins.count} pins"
 
 
 def _pins(session: Session) -> str:

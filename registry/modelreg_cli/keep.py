@@ -13,7 +13,6 @@ from modelreg_cli.session import REFERENCE, Session, pass_session
 
 if TYPE_CHECKING:
     from modelreg.home import Home
-    from modelreg.store.kubo import KuboStore
 
 __all__ = ["gc_command", "pin_command", "unpin_command"]
 
@@ -74,10 +73,10 @@ def gc_command(session: Session, dry_run: bool) -> None:  # noqa: FBT001  click 
     if not dry_run:
         _clear_unfinished(home)
     unpinned = 0
-    if home.kubo:
+    if home.kubo_pins is not None:
         # What is published meanwhile is pinned there first and here last.
         with home.store_lock.exclusive(session.output.remark):
-            unpinned = _unpin_at_kubo(home, home.kubo, dry_run=dry_run)
+            unpinned = home.kubo_pins.unpin_others(set(home.kept()), dry_run=dry_run)
     document = {
         "dry_run": dry_run,
         "kept": report.kept,
@@ -101,14 +100,3 @@ def _clear_unfinished(home: "Home") -> None:
         lock = file_lock(home.squashing_lock, exclusive=True, timeout=0)
         with contextlib.suppress(UnreachableError), lock:
             shutil.rmtree(home.squashing, ignore_errors=True)
-
-
-def _unpin_at_kubo(home: "Home", kubo: "KuboStore", *, dry_run: bool) -> int:
-    """Unpin at Kubo what this home pinned there and keeps no longer; its blocks may be others' too."""
-    kept = set(home.kept())
-    gone = {name: cid for name, cid in home.kubo_pins.list().items() if cid not in kept}
-    for name, cid in () if dry_run else gone.items():
-        with contextlib.suppress(NotFoundError):
-            kubo.api.unpin(cid)
-        home.kubo_pins.remove(name)
-    return len(gone)

@@ -1,6 +1,7 @@
 """Publishing and syncing through real Kubo daemons."""
 
 import json
+import shutil
 import urllib.request
 
 import pytest
@@ -119,6 +120,33 @@ def test_gc_unpins_at_kubo_what_the_home_keeps_no_longer(publisher, models, kubo
     assert done(publisher, "gc")["unpinned_at_kubo"] == 1
     assert set(pinned_at(kubo)) == {first["manifest_cid"]}
     assert list(Pins(publisher / "kubo-pins").list()) == [first["manifest_cid"]]
+
+
+@pytest.mark.parametrize("stores", ["kubo", "local,kubo"])
+def test_two_homes_at_one_daemon_unpin_only_for_themselves(publisher, models, kubo, stores, tmp_path):
+    manifest = publish(publisher, models[0], "1.0.0")["manifest_cid"]
+    node = node_on(publisher, kubo, tmp_path / "node", stores)
+    done(node, "sync", f"{MODEL}@1.0.0", "--to", tmp_path / "copy")
+    done(node, "pin", f"{MODEL}@1.0.0")
+    assert set(pinned_at(kubo).values()) == {f"modelreg/{MODEL}@1.0.0"}
+    [hold] = pinned_at(kubo).keys() - {manifest}
+    assert kubo.run("refs", hold).split() == [manifest]
+
+    done(publisher, "unpin", f"{MODEL}@1.0.0")
+    assert done(publisher, "gc")["unpinned_at_kubo"] == 1
+    assert set(pinned_at(kubo)) == {hold}
+    kubo.run("repo", "gc")
+    kubo.run("dag", "stat", "--offline", manifest)
+    assert done(node, "doctor")
+
+    kubo.run("pin", "rm", hold)
+    assert "lost 1 pins" in json.dumps(refused_findings(node))
+    done(node, "pin", f"{MODEL}@1.0.0")
+    assert set(pinned_at(kubo)) == {hold}
+    shutil.rmtree(tmp_path / "copy")
+    done(node, "unpin", f"{MODEL}@1.0.0")
+    assert done(node, "gc")["unpinned_at_kubo"] == 1
+    assert pinned_at(kubo) == {}
 
 
 def test_a_release_lost_by_kubo_is_pushed_again(models, kubo, tmp_path):

@@ -1,5 +1,7 @@
 """The encoder finds what fits, and publishes nothing that it cannot read."""
 
+import itertools
+
 import numpy as np
 import pytest
 import zstandard
@@ -184,15 +186,42 @@ def test_what_does_not_decode_is_stored_instead(monkeypatch):
     assert encode(chunk, WordType.F32, WEIGHTS.tobytes()) == Encoded(Encoding.RAW, chunk)
 
 
-def test_groups_stay_within_one_byte():
+def stepped_by_exponent(exponents, steps):
+    """Words of float64 with these exponents, and their differences to the next: of the size of their step."""
+    chance = np.random.default_rng(1)
+    base = exponents.astype("<i8") << 52 | chance.integers(0, 1 << 50, len(exponents))
+    return base, np.rint(chance.standard_normal(len(exponents)) * steps).astype("<i8")
+
+
+def test_groups_are_cut_where_the_size_of_differences_changes():
+    exponents = np.repeat(np.arange(1000, 1012, dtype=np.uint16), 2000)
+    _, difference = stepped_by_exponent(exponents, np.where(exponents < 1005, 30_000, 8))
+    assert grouping.choose_starts(difference, exponents) == [0, 1005]
+    assert grouping.choose_starts(difference[exponents > 1005], exponents[exponents > 1005]) == [0]
+
+
+def test_groups_are_the_best_of_all():
+    """Of a few exponents, by trying every way to cut them."""
+    exponents = np.repeat(np.arange(8, dtype=np.uint16), [5, 900, 40, 3000, 1, 700, 700, 20])
+    _, difference = stepped_by_exponent(exponents, 4.0 ** (exponents % 5))
+    _, table = grouping._histograms(difference, exponents)
+    estimate = grouping._Estimate(1)
+
+    def total(cuts):
+        return sum(estimate.of(np.add.reduceat(table, cuts)))
+
+    every = [[0, *cuts] for count in range(8) for cuts in itertools.combinations(range(1, 8), count)]
+    assert total(grouping.choose_starts(difference, exponents)) == min(map(total, every))
+
+
+def test_many_exponents_are_taken_together_in_pairs():
     exponents = np.repeat(np.arange(400, dtype=np.uint16), 160)
-    difference = 1 << 10 * (exponents.astype(np.int64) % 4)
+    base, difference = stepped_by_exponent(exponents, np.where(exponents // 16 % 2, 3e6, 8))
     starts = grouping.choose_starts(difference, exponents)
-    assert len(starts) == grouping.MAX_GROUPS
-    mantissas = np.random.default_rng(1).integers(0, 1 << 50, len(exponents))
-    base = (exponents.astype("<i8") << 52 | mantissas).tobytes()
-    chunk = (np.frombuffer(base, "<i8") + difference).tobytes()
-    assert encoded(chunk, WordType.F64, base).encoding is Encoding.EXP
+    assert 1 < len(starts) <= 64
+    assert all(start % 8 == 0 for start in starts)
+    chunk, parent = (base + difference).tobytes(), base.tobytes()
+    assert encoded(chunk, WordType.F64, parent).encoding is Encoding.EXP
 
 
 def test_panic_of_the_decoder_is_a_format_error(monkeypatch):

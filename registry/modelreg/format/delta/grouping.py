@@ -1,7 +1,6 @@
 """Which neighbouring exponents share a stream. Specified in docs/spec/delta.md, section 8.
 
-The choice is the writer's: every stream pays for its table of bins, so a group is worth it where an estimate of
-the whole size says so.
+The choice is the writer's: every stream pays for its table of bins, so an estimate of the whole size decides.
 """
 
 from functools import lru_cache
@@ -53,7 +52,8 @@ class _Estimate:
 
     def __init__(self, step: int) -> None:
         counts = np.arange(2.0 * _LOOKED_AT_WORDS)
-        self._entropy: _Bits = step * counts * np.log2(np.maximum(counts, 1))
+        # Whole bits, whose sums are the same on all machines.
+        self._entropy: _Bits = np.rint(step * counts * np.log2(np.maximum(counts, 1)))
         self._class: _Bits = np.where(counts > 0, _BIN_BITS, 0.0) - self._entropy
 
     def of(self, rows: _Counts) -> list[float]:
@@ -82,7 +82,7 @@ def _best_cuts(table: _Counts, estimate: _Estimate) -> list[int]:
     ends, begins = np.tril_indices(len(total), -1)
     bits = iter(estimate.of(total[ends] - total[begins]))
     best, last = [0.0], [0]
-    for end in range(1, len(total)):
+    for _ in range(len(table)):
         least, begin = min((before + next(bits), begin) for begin, before in enumerate(best))
         best.append(least)
         last.append(begin)
