@@ -6,6 +6,7 @@ product is exact in binary64: whatever order a machine sums in, every machine pr
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,16 +113,24 @@ class _Prediction:
         """Where in the interval that is rounded to the word the sum lay, in `count` equal parts."""
         if count == 1:
             return np.zeros(len(self.words), np.uint8)
-        field = np.maximum(exponents_of(self.words, word).astype(np.int64), 1)
-        lowest = field - ((1 << (word.exponent_bits - 1)) - 1) - word.mantissa_bits
-        with np.errstate(invalid="ignore"):
-            part = np.ldexp(self.exact - self.rounded, (-lowest).astype(np.int32))
-            # A product with 16 is exact, a sum with 1/2 would not be.
-            place: _Floats = (
-                np.floor(np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0) * count) + count // 2
-            )
-        phases: NDArray[np.uint8] = np.clip(place, 0, count - 1).astype(np.uint8)
+        part = self.exact - self.rounded
+        part *= _last_places(word).take(exponents_of(self.words, word))
+        # A product with 16 is exact, a sum with 1/2 would not be.
+        part *= count
+        np.floor(part, out=part)
+        part += count // 2
+        np.clip(part, 0, count - 1, out=part)
+        phases: NDArray[np.uint8] = part.astype(np.uint8)
         return phases
+
+
+@lru_cache
+def _last_places(word: WordType) -> _Floats:
+    """How many units of the last place make 1, for each value of the exponent field; subnormals have those of 1."""
+    fields = np.maximum(np.arange(1 << word.exponent_bits), 1)
+    bias = (1 << (word.exponent_bits - 1)) - 1
+    found: _Floats = np.ldexp(1.0, word.mantissa_bits + bias - fields)
+    return found
 
 
 def _predict(
@@ -131,8 +140,9 @@ def _predict(
     flat = change.reshape(-1)[column : column + len(base)]
     start = values_of(base, word)
     with np.errstate(over="ignore", invalid="ignore"):
-        # Adding zero takes the sign of a zero away, which depends on how a machine adds up.
-        exact = start + (np.ldexp(flat, factors.scale) + 0.0)
+        exact = flat * 2.0**factors.scale
+        exact += 0.0  # takes the sign of a zero away, which depends on how a machine adds up
+        exact += start
         words = _round(exact, word)
         rounded = values_of(words, word)
     odd = ~(np.isfinite(start) & np.isfinite(rounded))
@@ -155,22 +165,28 @@ def values_of(words: Integers, word: WordType) -> _Floats:
 
 
 def _round(values: _Floats, word: WordType) -> Integers:
-    """To binary32, and from there to the type, each to nearest, ties to even."""
+    """To binary32, and from there to the type, each to nearest, ties to even; of a NaN, anything."""
     single = values.astype("<f4")
     if word is WordType.F32:
         return single.view("<i4")
     if word is WordType.F16:
         return single.astype("<f2").view("<i2")
     bits = single.view("<u4")
-    kept = (bits + (((bits >> 16) & 1) + 0x7FFF).astype("<u4")) >> 16
-    return np.where(np.isnan(single), bits >> 16, kept).astype("<u2").view("<i2")
+    odd = bits >> 16
+    odd &= 1
+    bits += odd
+    bits += 0x7FFF
+    return (bits >> 16).astype("<u2").view("<i2")
 
 
 def _cells(prediction: _Prediction, word: WordType, starts: Starts, phases: int) -> tuple[_Places, _Places]:
     """Sort words by exponent group and phase, stably; their places in that order and the sizes."""
-    groups = table_of(starts, word).take(exponents_of(prediction.words, word))
-    cells = groups * np.uint16(phases) + prediction.phases(phases, word)
-    return np.argsort(cells, kind="stable"), np.bincount(cells, minlength=len(starts) * phases)
+    count = len(starts) * phases
+    # Few enough for a byte are sorted in half the time.
+    table = table_of(starts, word).astype(np.uint8 if count <= 256 else np.uint16)
+    cells = (table * phases).take(exponents_of(prediction.words, word))
+    cells += prediction.phases(phases, word)
+    return np.argsort(cells, kind="stable"), np.bincount(cells, minlength=count)
 
 
 def pack_low_rank(
