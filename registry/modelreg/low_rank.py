@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from modelreg.format.delta.lowrank import (
     MAX_ELEMENTS,
     PREDICTABLE,
     Factors,
+    estimate_low_rank,
     pack_factors,
     pack_low_rank,
     rows_of,
@@ -52,6 +54,7 @@ _MAX_FACTOR_BYTES = 512 << 10
 _BAND_ROWS = 16
 
 
+_Coded = TypeVar("_Coded")
 Left = Callable[[NDArray[np.float64], int], NDArray[np.int32]]
 """The left factor of the rows that some words touch, from their change and the place of the first."""
 
@@ -95,18 +98,20 @@ class Matrix:
         found = self._found
         if found is None or len(chunk) != len(base):
             return None
-        payload = self._pack(chunk, base, offset, found)
+        payload = self._coded(pack_low_rank, chunk, base, offset, found)
         if not _decodes(payload, base, chunk, found.packed):
             return None
         return Encoded(Encoding.LOWRANK, payload), found.packed
 
-    def _pack(self, chunk: bytes, base: bytes, offset: int, found: _Found) -> bytes:
+    def _coded(
+        self, function: Callable[..., _Coded], chunk: bytes, base: bytes, offset: int, found: _Found
+    ) -> _Coded:
         word, place = self._word, offset // self._word.width
         column = place % self._shape[1]
         difference = _difference(chunk, base, word)
         left = found.left(np.where(np.isfinite(difference), difference, 0.0), place)
         views = memoryview(chunk), memoryview(base)
-        return pack_low_rank(*views, word, column, left, found.factors, _LEVEL)
+        return function(*views, word, column, left, found.factors, _LEVEL)
 
     def _search(self) -> _Found | None:
         if self._product is None:
@@ -132,7 +137,7 @@ class Matrix:
             found = find(bits)
             if len(found.packed) > _MAX_FACTOR_BYTES:
                 continue
-            payload = len(self._pack(*sample, found))
+            payload = self._coded(estimate_low_rank, *sample, found)
             size = payload * self._words / self._sample_words + len(found.packed)
             if best and size > best[0]:
                 break

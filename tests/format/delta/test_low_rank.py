@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelreg.errors import FormatError
-from modelreg.format.delta import Encoding, WordType, decode
+from modelreg.format.delta import Encoding, WordType, decode, lowrank
 from modelreg.format.delta.factoring import change_of, factors_of, inverse_of, left_of
-from modelreg.format.delta.lowrank import Factors, pack_factors, pack_low_rank, rows_of, values_of
+from modelreg.format.delta.lowrank import (
+    Factors,
+    estimate_low_rank,
+    pack_factors,
+    pack_low_rank,
+    rows_of,
+    values_of,
+)
 from modelreg.format.delta.words import signed_words
 from tests.format.delta.strategies import fill
 from tests.reference import delta, low_rank
@@ -110,25 +118,31 @@ def changes(draw):
 
 
 @settings(max_examples=150)
-@given(changes())
-def test_any_chunk_comes_back_and_the_reference_agrees(case):
+@given(changes(), st.sampled_from([1, 16]))
+def test_any_chunk_comes_back_and_the_reference_agrees(case, phases):
     word, chunk, base, column, left, factors = case
     packed = pack_factors(factors, 8)
-    payload = pack_low_rank(memoryview(chunk), memoryview(base), word, column, left, factors, 8)
+    with patch.object(lowrank, "_PHASES", (phases,)):
+        payload = pack_low_rank(memoryview(chunk), memoryview(base), word, column, left, factors, 8)
     assert low_rank.reference_low_rank(payload, base, packed) == chunk
     if len(payload) <= len(chunk):
         assert decode(Encoding.LOWRANK, payload, base, len(chunk), packed) == chunk
 
 
-@pytest.mark.parametrize("word", TYPES)
-@pytest.mark.parametrize("rank", [1, 5, 16])
-def test_an_adapter_is_found(word, rank):
+def merged(word, rank):
+    """A matrix of 200 rows and 96 columns, and itself with an adapter."""
     rng = np.random.default_rng(rank)
     matrix, adapter = (
         rng.normal(0, 0.05, (200, 96)),
         rng.normal(0, 0.02, (200, rank)) @ rng.normal(0, 0.1, (rank, 96)),
     )
-    base, child = (_words(values, word) for values in (matrix, matrix + adapter))
+    return (_words(values, word) for values in (matrix, matrix + adapter))
+
+
+@pytest.mark.parametrize("word", TYPES)
+@pytest.mark.parametrize("rank", [1, 5, 16])
+def test_an_adapter_is_found(word, rank):
+    base, child = merged(word, rank)
     difference = _values(child, word) - _values(base, word)
     change = change_of(difference.reshape(200, 96))
     assert change is not None and change.rank == rank
@@ -139,6 +153,24 @@ def test_an_adapter_is_found(word, rank):
     payload = pack_low_rank(memoryview(chunk), memoryview(used), word, 30, left, factors, 8)
     assert decode(Encoding.LOWRANK, payload, used, len(chunk), pack_factors(factors, 8)) == chunk
     assert len(payload) < (0.6 if rank == 16 else 0.3) * len(chunk)
+
+
+@pytest.mark.parametrize("word", TYPES)
+@pytest.mark.parametrize("phases", [1, 16])
+def test_the_least_estimate_is_of_a_payload_near_the_least(word, phases, monkeypatch):
+    monkeypatch.setattr(lowrank, "_PHASES", (phases,))
+    base, child = merged(word, 3)
+    difference = _values(child, word) - _values(base, word)
+    change = change_of(difference.reshape(200, 96))
+    sizes, estimates = [], []
+    for bits in (23, 16, 11, 7, 4):
+        factors = factors_of(change, difference.reshape(200, 96), bits)
+        left = left_of(factors, change, inverse_of(factors), difference, 0)
+        case = memoryview(child), memoryview(base), word, 0, left, factors, 8
+        sizes.append(len(pack_low_rank(*case)))
+        estimates.append(estimate_low_rank(*case))
+    assert sizes[estimates.index(min(estimates))] <= 1.02 * min(sizes)
+    assert all(0.7 < estimate / size < 1.3 for estimate, size in zip(estimates, sizes, strict=True))
 
 
 def test_a_change_of_full_rank_has_no_factors():
