@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,12 @@ def pairs(corpus: Path, work: Path) -> Iterator[Pair]:
     wheels.mkdir(parents=True, exist_ok=True)
     download(wheels)
     if not (unpacked / "int8-10.onnx").exists():
-        unpack_corpus(corpus, unpacked, wheels)
+        # In a process of its own: what a large one begins counts as large.
+        process = get_context("spawn").Process(target=unpack_corpus, args=(corpus, unpacked, wheels))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise SystemExit("the corpus cannot be unpacked")
     for name, parent, child, bitx in CORPUS:
         yield Pair(name, unpacked / parent, unpacked / child, bitx)
         if name.startswith("LoRA"):

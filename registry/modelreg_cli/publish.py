@@ -101,6 +101,7 @@ def publish_command(
         with home.incoming(unlocked) as incoming:
             encoded = _encode(session, position, sources, incoming, effort, hint)
             unlocked()
+            session.load_chain()
             # What the release shares with its parent may lie in copies and peers that go away.
             home.keep(encoded.cid, f"{model}@{label}", sent=incoming.taken)
         with session.writer(password_file) as writer:

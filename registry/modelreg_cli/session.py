@@ -7,7 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import click
@@ -130,6 +132,11 @@ class Session:
             self._unlocking = worker.submit(store.load, home.key, password)
             worker.shutdown(wait=False)
         return self._unlocking.result
+
+    def load_chain(self) -> None:
+        """Have a thread load what executes transactions, which takes long, while Kubo or a disk works."""
+        if self.home.config.chain.file is not None:
+            Thread(target=import_module, args=("modelreg.chain.execution",), daemon=True).start()
 
     @contextmanager
     def changing_settings(self) -> Iterator[Path]:
