@@ -97,6 +97,13 @@ def test_fast_forward_in_numbers_is_refused():
         advance(SEEN, later(5, -1), STRICT, NOW)
 
 
+def test_a_branch_that_replaces_the_seen_block_may_be_longer_and_earlier():
+    assert advance(SEEN, later(5, -1), LOOSE, NOW).time == BLOCK.time - 1
+    assert advance(SEEN, later(100, -1), LOOSE, NOW)
+    with pytest.raises(VerificationError, match="more blocks than time"):
+        advance(SEEN, later(101, -1), LOOSE, NOW)
+
+
 def test_fast_forward_in_time_is_refused():
     with pytest.raises(VerificationError, match="future"):
         advance(SEEN, later(1, 60 + 901), STRICT, NOW)

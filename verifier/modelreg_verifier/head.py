@@ -66,7 +66,7 @@ def advance(seen: TrustedHead, block: ObservedBlock, policy: HeadPolicy, now: in
     """
     _require_same_chain(seen, block)
     _require_no_rollback(seen, block, policy)
-    _require_no_fast_forward(seen, block)
+    _require_no_fast_forward(seen, block, policy)
     _require_no_reorg(seen, block, policy)
     _require_plausible_time(block, policy, now)
     if block.number < seen.number:
@@ -117,10 +117,11 @@ def _require_no_rollback(seen: TrustedHead, block: ObservedBlock, policy: HeadPo
         raise _broken("rollback: an older block than was seen", f"block {lowest} or later", block.number)
 
 
-def _require_no_fast_forward(seen: TrustedHead, block: ObservedBlock) -> None:
+def _require_no_fast_forward(seen: TrustedHead, block: ObservedBlock, policy: HeadPolicy) -> None:
     # Check 5: what is accepted once makes every lower block a rollback.
     elapsed = block.time - seen.time
-    if block.number > seen.number and elapsed < 0:
+    # A branch that replaces the block that was seen may be longer, and earlier.
+    if policy.replaceable == 0 and block.number > seen.number and elapsed < 0:
         raise _broken("fast-forward: a later block with an earlier time", seen.time, block.time)
     most = seen.number + _BLOCKS_PER_SECOND * (max(elapsed, 0) + 1)
     if block.number > most or block.number > NUMBER_MAX:
