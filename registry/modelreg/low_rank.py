@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +53,6 @@ _MAX_FACTOR_BYTES = 512 << 10
 _BAND_ROWS = 16
 
 
-_Coded = TypeVar("_Coded")
 Left = Callable[[NDArray[np.float64], int], NDArray[np.int32]]
 """The left factor of the rows that some words touch, from their change and the place of the first."""
 
@@ -98,20 +96,20 @@ class Matrix:
         found = self._found
         if found is None or len(chunk) != len(base):
             return None
-        payload = self._coded(pack_low_rank, chunk, base, offset, found)
+        payload = pack_low_rank(*self._arguments(chunk, base, offset, found))
         if not _decodes(payload, base, chunk, found.packed):
             return None
         return Encoded(Encoding.LOWRANK, payload), found.packed
 
-    def _coded(
-        self, function: Callable[..., _Coded], chunk: bytes, base: bytes, offset: int, found: _Found
-    ) -> _Coded:
+    def _arguments(
+        self, chunk: bytes, base: bytes, offset: int, found: _Found
+    ) -> tuple[memoryview, memoryview, WordType, int, NDArray[np.int32], Factors, int]:
+        """Those of `pack_low_rank`, and of its estimate."""
         word, place = self._word, offset // self._word.width
-        column = place % self._shape[1]
         difference = _difference(chunk, base, word)
         left = found.left(np.where(np.isfinite(difference), difference, 0.0), place)
-        views = memoryview(chunk), memoryview(base)
-        return function(*views, word, column, left, found.factors, _LEVEL)
+        column = place % self._shape[1]
+        return memoryview(chunk), memoryview(base), word, column, left, found.factors, _LEVEL
 
     def _search(self) -> _Found | None:
         if self._product is None:
@@ -137,7 +135,7 @@ class Matrix:
             found = find(bits)
             if len(found.packed) > _MAX_FACTOR_BYTES:
                 continue
-            payload = self._coded(estimate_low_rank, *sample, found)
+            payload = estimate_low_rank(*self._arguments(*sample, found))
             size = payload * self._words / self._sample_words + len(found.packed)
             if best and size > best[0]:
                 break

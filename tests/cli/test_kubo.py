@@ -7,7 +7,11 @@ import urllib.request
 import pytest
 
 from modelreg.config import read_config
+from modelreg.format.cid import Cid
 from modelreg.home import Home
+from modelreg.store import kubo_pins
+from modelreg.store.kubo_pins import KuboPins
+from modelreg.store.kubo_push import push
 from modelreg.store.pins import Pins
 from tests.cli.command import done, modelreg, refused, tree
 from tests.cli.conftest import MODEL
@@ -147,6 +151,26 @@ def test_two_homes_at_one_daemon_unpin_only_for_themselves(publisher, models, ku
     done(node, "unpin", f"{MODEL}@1.0.0")
     assert done(node, "gc")["unpinned_at_kubo"] == 1
     assert pinned_at(kubo) == {}
+
+
+def test_homes_that_pin_at_the_same_time_pin_each_for_itself(publisher, models, kubo, tmp_path, monkeypatch):
+    manifest = Cid.parse(publish(publisher, models[0], "1.0.0")["manifest_cid"])
+    kubo.run("pin", "rm", str(manifest))
+    home = Home(publisher)
+    one, other = (KuboPins(tmp_path / name, home.kubo) for name in ("one", "other"))
+
+    def overtaken(*words):
+        monkeypatch.setattr(kubo_pins, "push", push)
+        other.keep(manifest, "other", home.blocks)
+        return push(*words)
+
+    monkeypatch.setattr(kubo_pins, "push", overtaken)
+    one.keep(manifest, "one", home.blocks)
+    assert set(pinned_at(kubo).values()) == {"one", "other"}
+    assert other.unpin_others(set(), dry_run=False) == 1
+    assert one.lost() == []
+    one.keep(manifest, "again", home.blocks)
+    assert set(pinned_at(kubo).values()) == {"one"}
 
 
 def test_a_release_lost_by_kubo_is_pushed_again(models, kubo, tmp_path):

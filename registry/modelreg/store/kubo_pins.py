@@ -41,19 +41,41 @@ class KuboPins:
         return len(self._notes.list())
 
     def keep(self, root: Cid, name: str, source: BlockSource, sent: Collection[Cid] = ()) -> int:
-        """Bring a DAG to Kubo and pin it for this home; as `push`, from a source with what Kubo has, too."""
-        notes = self._notes.list()
-        note = next((note for note, cid in notes.items() if cid == root), None)
-        if note is None:
-            note = str(root)
-            if self._kubo.api.has_pinned(root):
-                note += f"/{secrets.token_hex(_NONCE_BYTES)}"
-            self._notes.add(note, root)
-        pinned, hold = _pinned(note, root)
+        """Bring a DAG to Kubo and pin it for this home.
+
+        Args:
+            root: where it begins.
+            name: the pin's.
+            source: gives every block.
+            sent: what Kubo has taken just now.
+
+        Returns:
+            The bytes that were sent.
+
+        Raises:
+            NotFoundError: the source lacks a block that Kubo lacks too.
+            UnreachableError: Kubo failed, or did not pin.
+        """
+        notes = [note for note, cid in self._notes.list().items() if cid == root]
+        if any(self._stands(note, root) for note in notes):
+            return 0
+        pushed = push(root, source, self._kubo, sent)
+        pinned, hold = _pinned(notes[0] if notes else self._note(root), root)
         if hold is not None:
-            # Below it Kubo has all; or the other pin is gone, and what is missing is pushed as ever.
             self._kubo.put_many([(pinned, hold)])
-        return push(pinned, name, source, self._kubo, sent)
+        self._kubo.api.pin(pinned, name, seconds=pushed.seconds)
+        return pushed.size
+
+    def _note(self, root: Cid) -> str:
+        """Late, so that homes that pin at the same time see each other's pins."""
+        note = str(root)
+        if self._kubo.api.has_pinned(root):
+            note += f"/{secrets.token_hex(_NONCE_BYTES)}"
+        self._notes.add(note, root)
+        return note
+
+    def _stands(self, note: str, root: Cid) -> bool:
+        return self._kubo.api.has_pinned(_pinned(note, root)[0])
 
     def unpin_others(self, kept: Collection[Cid], *, dry_run: bool) -> int:
         """Remove the pins of all but these roots; their blocks may be others' too. Returns how many."""
@@ -65,12 +87,10 @@ class KuboPins:
         return len(gone)
 
     def lost(self) -> list[Cid]:
-        """The roots whose pins somebody else removed."""
-        return [
-            cid
-            for note, cid in self._notes.list().items()
-            if not self._kubo.api.has_pinned(_pinned(note, cid)[0])
-        ]
+        """The roots none of whose pins stands: somebody else removed them."""
+        notes = self._notes.list().items()
+        standing = {cid for note, cid in notes if self._stands(note, cid)}
+        return sorted({cid for _, cid in notes} - standing, key=str)
 
 
 def _pinned(note: str, root: Cid) -> tuple[Cid, bytes | None]:
@@ -78,5 +98,5 @@ def _pinned(note: str, root: Cid) -> tuple[Cid, bytes | None]:
     nonce = note.partition("/")[2]
     if not nonce:
         return root, None
-    block = canonical.encode({"kind": _KIND, "nonce": bytes.fromhex(nonce), "root": root})
+    block = canonical.encode({"kind": _KIND, "nonce": nonce, "root": root})
     return Cid.of(Codec.DAG_CBOR, block, HashAlgorithm.BLAKE3_256), block

@@ -1,44 +1,46 @@
-"""Bringing a DAG into a Kubo repository, what is missing there only, and pinning it.
+"""Bringing a DAG into a Kubo repository, what is missing there only.
 
 Specified in docs/spec/store.md, section 9.
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from modelreg.format import canonical
 from modelreg.format.cid import Cid, Codec
 from modelreg.store.base import BlockSource
 from modelreg.store.kubo import KuboStore
 
-__all__ = ["push"]
+__all__ = ["Pushed", "push"]
 
 _PIN_SECONDS = 20.0
 _LOCAL_BLOCKS_A_SECOND = 200
 
 
-def push(root: Cid, name: str, source: BlockSource, kubo: KuboStore, sent: Collection[Cid] = ()) -> int:
-    """Give Kubo what it lacks of a DAG, and pin it.
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """The bytes that were sent, and the seconds that Kubo may take to walk over the whole."""
+
+    size: int
+    seconds: float
+
+
+def push(root: Cid, source: BlockSource, kubo: KuboStore, sent: Collection[Cid] = ()) -> Pushed:
+    """Give Kubo what it lacks of a DAG.
 
     Args:
         root: where to begin.
-        name: the pin's.
         source: gives every block.
         kubo: takes them.
         sent: what it has taken before, and need not be asked for.
 
-    Returns:
-        The bytes that were sent now.
-
     Raises:
         NotFoundError: the source lacks a block that Kubo lacks too.
-        UnreachableError: Kubo failed, or did not pin.
+        UnreachableError: Kubo failed.
     """
-    if kubo.api.has_pinned(root):
-        return 0
     plan = _Plan(root, source, kubo)
     size = kubo.take((cid for cid in plan.blocks() if cid not in sent), source)
-    kubo.api.pin(root, name, seconds=_PIN_SECONDS + len(plan) / _LOCAL_BLOCKS_A_SECOND)
-    return size
+    return Pushed(size, _PIN_SECONDS + len(plan) / _LOCAL_BLOCKS_A_SECOND)
 
 
 class _Plan:
@@ -72,7 +74,7 @@ class _Plan:
             if done:
                 self._leaves[cid] = found[cid]
                 continue
-            held = held or (cid != root and self._kubo.api.has_pinned(cid))
+            held = held or self._kubo.api.has_pinned(cid)
             if cid in (self._held if held else found):
                 continue
             found[cid], nodes = self._links(cid)

@@ -80,12 +80,13 @@ def _best_cuts(table: _Counts, estimate: _Estimate) -> list[int]:
     """The rows where groups of the least total begin, by what is best for the rows before each."""
     total = np.vstack((np.zeros_like(table[:1]), np.cumsum(table, axis=0)))
     ends, begins = np.tril_indices(len(total), -1)
-    bits = iter(estimate.of(total[ends] - total[begins]))
-    best, last = [0.0], [0]
-    for _ in range(len(table)):
-        least, begin = min((before + next(bits), begin) for begin, before in enumerate(best))
-        best.append(least)
-        last.append(begin)
+    bits = np.array(estimate.of(total[ends] - total[begins]))
+    best, last, at = np.zeros(len(total)), [0], 0
+    for end in range(1, len(total)):
+        before = best[:end] + bits[at : at + end]
+        last.append(int(before.argmin()))
+        best[end] = before[last[end]]
+        at += end
     cuts = [last[-1]]
     while cuts[-1]:
         cuts.append(last[cuts[-1]])
