@@ -253,5 +253,6 @@ def test_block_is_checked_against_its_cid():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 def test_fuzz_campaign():
     fuzz_in_subprocess("canonical")

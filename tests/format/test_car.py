@@ -147,5 +147,6 @@ class Endless:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 def test_fuzz_campaign():
     fuzz_in_subprocess("car")

@@ -376,5 +376,6 @@ def test_many_fields_take_little_time_and_memory():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 def test_fuzz_campaign():
     fuzz_in_subprocess("onnx")

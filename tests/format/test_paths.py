@@ -130,5 +130,6 @@ def test_many_deep_paths_take_little_time():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 def test_fuzz_campaign():
     fuzz_in_subprocess("paths")

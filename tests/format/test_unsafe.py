@@ -318,5 +318,6 @@ def test_large_files_are_read_in_parts():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)
 def test_fuzz_campaign():
     fuzz_in_subprocess("unsafe")
