@@ -12,9 +12,9 @@ from modelreg.errors import FormatError
 from modelreg.format.delta.varints import unpack_varint
 from modelreg.format.delta.words import Exponents, Integers, WordType
 
-__all__ = ["MAX_GROUPS", "Starts", "choose_starts", "read_starts"]
+__all__ = ["Starts", "choose_starts", "read_starts"]
 
-MAX_GROUPS = 255
+_MAX_GROUPS = 255
 
 # The lowest exponent of each group, rising from 0.
 Starts = list[int]
@@ -97,7 +97,7 @@ def read_starts(payload: memoryview, at: int, word: WordType) -> tuple[Starts, i
     """Read how many groups there are and where each begins; the second is the place after that."""
     count = payload[at] if at < len(payload) else 0
     if not count:
-        raise FormatError("groups", expected=f"1 to {MAX_GROUPS}", found=count)
+        raise FormatError("groups", expected=f"1 to {_MAX_GROUPS}", found=count)
     starts, at = [0], at + 1
     for _ in range(count - 1):
         step, at = unpack_varint(payload, at, (1 << word.exponent_bits) - 1 - starts[-1])
