@@ -29,13 +29,14 @@ from modelreg.format.delta.lowrank import (
     MAX_ELEMENTS,
     PREDICTABLE,
     Factors,
+    LowRankChunk,
     estimate_low_rank,
     pack_factors,
     pack_low_rank,
     rows_of,
     values_of,
 )
-from modelreg.format.delta.words import signed_words
+from modelreg.format.delta.words import Integers, signed_words
 from modelreg.format.tensors import Tensor
 
 __all__ = ["Matrix", "matrix_finder"]
@@ -96,20 +97,17 @@ class Matrix:
         found = self._found
         if found is None or len(chunk) != len(base):
             return None
-        payload = pack_low_rank(*self._arguments(chunk, base, offset, found))
+        payload = pack_low_rank(self._chunk(chunk, base, offset, found), _LEVEL)
         if not _decodes(payload, base, chunk, found.packed):
             return None
         return Encoded(Encoding.LOWRANK, payload), found.packed
 
-    def _arguments(
-        self, chunk: bytes, base: bytes, offset: int, found: _Found
-    ) -> tuple[memoryview, memoryview, WordType, int, NDArray[np.int32], Factors, int]:
-        """Those of `pack_low_rank`, and of its estimate."""
+    def _chunk(self, chunk: bytes, base: bytes, offset: int, found: _Found) -> LowRankChunk:
         word, place = self._word, offset // self._word.width
-        difference = _difference(chunk, base, word)
+        words, base_words = signed_words(chunk, word), signed_words(base, word)
+        difference = _difference(words, base_words, word)
         left = found.left(np.where(np.isfinite(difference), difference, 0.0), place)
-        column = place % self._shape[1]
-        return memoryview(chunk), memoryview(base), word, column, left, found.factors, _LEVEL
+        return LowRankChunk(words, base_words, word, place % self._shape[1], left, found.factors)
 
     def _search(self) -> _Found | None:
         if self._product is None:
@@ -135,7 +133,7 @@ class Matrix:
             found = find(bits)
             if len(found.packed) > _MAX_FACTOR_BYTES:
                 continue
-            payload = estimate_low_rank(*self._arguments(*sample, found))
+            payload = estimate_low_rank(self._chunk(*sample, found), _LEVEL)
             size = payload * self._words / self._sample_words + len(found.packed)
             if best and size > best[0]:
                 break
@@ -201,28 +199,32 @@ class Matrix:
 
     def _glance(self) -> NDArray[np.float64] | None:
         """The change of GLANCE_ROWS rows, in bands: to read each alone takes as long as coding the matrix."""
-        rows = self._shape[0]
+        rows, columns = self._shape
+        column_step = -(-columns // GLANCE_ROWS)
         if rows <= GLANCE_ROWS:
-            return self._rows([(0, rows)])
+            return self._rows([(0, rows)], column_step)
         starts = np.linspace(0, rows - _BAND_ROWS, GLANCE_ROWS // _BAND_ROWS).astype(int).tolist()
-        return self._rows([(start, _BAND_ROWS) for start in starts])
+        return self._rows([(start, _BAND_ROWS) for start in starts], column_step)
 
     def _every(self, step: int) -> NDArray[np.float64] | None:
         """The change of every `step`-th row."""
         rows = self._shape[0]
         return self._rows([(0, rows)] if step == 1 else [(row, 1) for row in range(0, rows, step)])
 
-    def _rows(self, bands: Sequence[tuple[int, int]]) -> NDArray[np.float64] | None:
+    def _rows(self, bands: Sequence[tuple[int, int]], column_step: int = 1) -> NDArray[np.float64] | None:
         """The change of bands, given by first row and count; None where they cannot be had."""
-        columns = self._shape[1]
-        size = columns * self._word.width
+        word, columns = self._word, self._shape[1]
+        size = columns * word.width
         parts = []
         for first, rows in bands:
             chunk, base = self._child(first * size, rows * size), self._parent(first * size, rows * size)
             if chunk is None or base is None:
                 return None
-            parts.append(_difference(chunk, base, self._word))
-        return np.concatenate(parts).reshape(-1, columns)
+            words, base_words = (
+                signed_words(side, word).reshape(-1, columns)[:, ::column_step] for side in (chunk, base)
+            )
+            parts.append(_difference(words, base_words, word))
+        return np.concatenate(parts)
 
 
 def _decodes(payload: bytes, base: bytes, chunk: bytes, factors: bytes) -> bool:
@@ -233,11 +235,9 @@ def _decodes(payload: bytes, base: bytes, chunk: bytes, factors: bytes) -> bool:
         return False
 
 
-def _difference(chunk: bytes, base: bytes, word: WordType) -> NDArray[np.float64]:
+def _difference(words: Integers, base: Integers, word: WordType) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
-        found: NDArray[np.float64] = values_of(signed_words(chunk, word), word) - values_of(
-            signed_words(base, word), word
-        )
+        found: NDArray[np.float64] = values_of(words, word) - values_of(base, word)
     return found
 
 

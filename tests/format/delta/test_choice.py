@@ -14,6 +14,7 @@ from modelreg.format.delta import (
     decode,
     encode,
     encoder,
+    exponent,
     grouping,
     pages,
     streams,
@@ -179,11 +180,13 @@ def test_pruned_weights_cost_no_more_than_zstd_alone(word):
     assert len(encoded(sides[0], word, sides[1]).payload) <= alone
 
 
-def test_what_does_not_decode_is_stored_instead(monkeypatch):
-    monkeypatch.setattr(encoder, "pack_exp", lambda *_: b"\x01\x00")
-    monkeypatch.setattr(encoder, "pack_integers", lambda *_: b"\x03")
+@pytest.mark.parametrize("written", [b"\x03", b"\x00", b"\x00\x00"], ids=["unreadable", "zeros", "too long"])
+@pytest.mark.parametrize("word", [WordType.F32, WordType.I32])
+def test_what_does_not_decode_is_stored_instead(monkeypatch, written, word):
+    for module in (encoder, exponent):
+        monkeypatch.setattr(module, "pack_integers", lambda *_: written)
     chunk = STEPPED.tobytes()
-    assert encode(chunk, WordType.F32, WEIGHTS.tobytes()) == Encoded(Encoding.RAW, chunk)
+    assert encode(chunk, word, WEIGHTS.tobytes()) == Encoded(Encoding.RAW, chunk)
 
 
 def stepped_by_exponent(exponents, steps):
@@ -195,15 +198,16 @@ def stepped_by_exponent(exponents, steps):
 
 def test_groups_are_cut_where_the_size_of_differences_changes():
     exponents = np.repeat(np.arange(1000, 1012, dtype=np.uint16), 2000)
-    _, difference = stepped_by_exponent(exponents, np.where(exponents < 1005, 30_000, 8))
-    assert grouping.choose_starts(difference, exponents) == [0, 1005]
-    assert grouping.choose_starts(difference[exponents > 1005], exponents[exponents > 1005]) == [0]
+    base, difference = stepped_by_exponent(exponents, np.where(exponents < 1005, 30_000, 8))
+    assert grouping.choose_starts(difference, base, WordType.F64) == [0, 1005]
+    high = exponents > 1005
+    assert grouping.choose_starts(difference[high], base[high], WordType.F64) == [0]
 
 
 def test_groups_are_the_best_of_all():
     """Of a few exponents, by trying every way to cut them."""
     exponents = np.repeat(np.arange(8, dtype=np.uint16), [5, 900, 40, 3000, 1, 700, 700, 20])
-    _, difference = stepped_by_exponent(exponents, 4.0 ** (exponents % 5))
+    base, difference = stepped_by_exponent(exponents, 4.0 ** (exponents % 5))
     _, table = grouping._histograms(difference, exponents)
     estimate = grouping._Estimate(1)
 
@@ -211,13 +215,13 @@ def test_groups_are_the_best_of_all():
         return sum(estimate.of(np.add.reduceat(table, cuts)))
 
     every = [[0, *cuts] for count in range(8) for cuts in itertools.combinations(range(1, 8), count)]
-    assert total(grouping.choose_starts(difference, exponents)) == min(map(total, every))
+    assert total(grouping.choose_starts(difference, base, WordType.F64)) == min(map(total, every))
 
 
 def test_many_exponents_are_taken_together_in_pairs():
     exponents = np.repeat(np.arange(400, dtype=np.uint16), 160)
     base, difference = stepped_by_exponent(exponents, np.where(exponents // 16 % 2, 3e6, 8))
-    starts = grouping.choose_starts(difference, exponents)
+    starts = grouping.choose_starts(difference, base, WordType.F64)
     assert 1 < len(starts) <= 64
     assert all(start % 8 == 0 for start in starts)
     chunk, parent = (base + difference).tobytes(), base.tobytes()

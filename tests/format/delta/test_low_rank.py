@@ -15,6 +15,7 @@ from modelreg.format.delta import Encoding, WordType, decode, lowrank
 from modelreg.format.delta.factoring import change_of, factors_of, inverse_of, left_of
 from modelreg.format.delta.lowrank import (
     Factors,
+    LowRankChunk,
     estimate_low_rank,
     pack_factors,
     pack_low_rank,
@@ -117,13 +118,17 @@ def changes(draw):
     return word, noise, used, column, left, Factors(right, scale)
 
 
+def coded(chunk, base, word, *rest):
+    return LowRankChunk(signed_words(chunk, word), signed_words(base, word), word, *rest)
+
+
 @settings(max_examples=150)
 @given(changes(), st.sampled_from([1, 16]))
 def test_any_chunk_comes_back_and_the_reference_agrees(case, phases):
     word, chunk, base, column, left, factors = case
     packed = pack_factors(factors, 8)
     with patch.object(lowrank, "_PHASES", (phases,)):
-        payload = pack_low_rank(memoryview(chunk), memoryview(base), word, column, left, factors, 8)
+        payload = pack_low_rank(coded(chunk, base, word, column, left, factors), 8)
     assert low_rank.reference_low_rank(payload, base, packed) == chunk
     if len(payload) <= len(chunk):
         assert decode(Encoding.LOWRANK, payload, base, len(chunk), packed) == chunk
@@ -150,7 +155,7 @@ def test_an_adapter_is_found(word, rank):
     left = left_of(factors, change, inverse_of(factors), difference[30:7000], 30)
     width = word.width
     chunk, used = child[30 * width : 7000 * width], base[30 * width : 7000 * width]
-    payload = pack_low_rank(memoryview(chunk), memoryview(used), word, 30, left, factors, 8)
+    payload = pack_low_rank(coded(chunk, used, word, 30, left, factors), 8)
     assert decode(Encoding.LOWRANK, payload, used, len(chunk), pack_factors(factors, 8)) == chunk
     assert len(payload) < (0.6 if rank == 16 else 0.3) * len(chunk)
 
@@ -166,9 +171,9 @@ def test_the_least_estimate_is_of_a_payload_near_the_least(word, phases, monkeyp
     for bits in (23, 16, 11, 7, 4):
         factors = factors_of(change, difference.reshape(200, 96), bits)
         left = left_of(factors, change, inverse_of(factors), difference, 0)
-        case = memoryview(child), memoryview(base), word, 0, left, factors, 8
-        sizes.append(len(pack_low_rank(*case)))
-        estimates.append(estimate_low_rank(*case))
+        one = coded(child, base, word, 0, left, factors)
+        sizes.append(len(pack_low_rank(one, 8)))
+        estimates.append(estimate_low_rank(one, 8))
     assert sizes[estimates.index(min(estimates))] <= 1.02 * min(sizes)
     assert all(0.7 < estimate / size < 1.3 for estimate, size in zip(estimates, sizes, strict=True))
 

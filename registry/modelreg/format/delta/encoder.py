@@ -1,5 +1,6 @@
 """Chunk to payload: which encodings are worth a try. See docs/spec/delta.md, section 12."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,8 @@ def encode(chunk: Buffer, word: WordType, base: Buffer | None, *, effort: int = 
         raise InputError("effort", expected="0, 1 or 2", found=effort)
     trial = _Trial(data, word if len(data) >= word.width else WordType.U8, parent, _PLANS[effort], raw)
     trial.run()
-    return trial.best if _decodes(trial.best, parent, raw.payload) else raw
+    reads_back = trial.reads_back or (lambda: _decodes(trial.best, parent, raw.payload))
+    return trial.best if reads_back() else raw
 
 
 def encode_cast(chunk: Buffer, word: WordType, sibling: Buffer, sibling_word: WordType) -> Encoded | None:
@@ -101,7 +103,12 @@ def _decodes(encoded: Encoded, base: memoryview | None, chunk: bytes) -> bool:
 
 
 class _Trial:
-    """The candidates for one chunk, and the smallest so far."""
+    """The candidates for one chunk, and the smallest so far.
+
+    Attributes:
+        best: the smallest.
+        reads_back: tells whether it gives the chunk again, where that takes less than to decode it.
+    """
 
     def __init__(
         self, data: memoryview, word: WordType, base: memoryview | None, plan: _Plan, best: Encoded
@@ -113,6 +120,7 @@ class _Trial:
         self._words = signed_words(data, word)
         self._shift = common_shift(self._words)
         self.best = best
+        self.reads_back: Callable[[], bool] | None = None
 
     def run(self) -> None:
         """Try what a probe does not rule out."""
@@ -141,13 +149,17 @@ class _Trial:
         share = len(pack_frame(memoryview(glance), memoryview(b""), _PROBE_LEVEL)) / len(glance)
         return share * len(self._data) < len(self.best.payload)
 
-    def _offer(self, encoding: Encoding, payload: bytes) -> None:
+    def _offer(
+        self, encoding: Encoding, payload: bytes, reads_back: Callable[[], bool] | None = None
+    ) -> None:
         if len(payload) < len(self.best.payload):
-            self.best = Encoded(encoding, payload)
+            self.best, self.reads_back = Encoded(encoding, payload), reads_back
 
-    def _offer_words(self, encoding: Encoding, body: bytes) -> None:
+    def _offer_words(
+        self, encoding: Encoding, body: bytes, reads_back: Callable[[], bool] | None = None
+    ) -> None:
         tail = self._data[len(self._data) - len(self._data) % self._word.width :]
-        self._offer(encoding, b"".join((bytes((self._word, self._shift)), body, tail)))
+        self._offer(encoding, b"".join((bytes((self._word, self._shift)), body, tail)), reads_back)
 
     def _offer_deltas(self, base: Integers) -> None:
         word, shift = self._word, self._shift
@@ -157,7 +169,8 @@ class _Trial:
         if changed * _SPARSE_SHARE <= len(difference):
             self._offer_words(Encoding.SPARSE, pack_changes(difference))
         if changed and word.exponent_bits:
-            self._offer_words(Encoding.EXP, pack_exp(difference, base, word, level, short_level))
+            packed = pack_exp(difference, base, word, level, short_level)
+            self._offer_words(Encoding.EXP, packed.body, packed.read_back)
         elif changed:
             self._offer_words(Encoding.DIFF, pack_integers(difference, level))
 

@@ -6,6 +6,7 @@ then fits.
 """
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,28 +16,52 @@ from modelreg.format.delta.grouping import choose_starts, read_starts
 from modelreg.format.delta.kernels import part
 from modelreg.format.delta.streams import pack_integers, unpack_streams
 from modelreg.format.delta.varints import pack_varint
-from modelreg.format.delta.words import Integers, WordType, exponents_of
+from modelreg.format.delta.words import Integers, WordType
 
-__all__ = ["pack_exp", "unpack_exp"]
+__all__ = ["PackedGroups", "pack_exp", "unpack_exp"]
 
 _Places = NDArray[np.intp]
 
 # pcodec's next level, which has twice the bins, takes as long more for any stream, and pays in long ones.
-_LONG_STREAM = 16 << 10
+_LONG_STREAM = 32 << 10
 
 
-def pack_exp(difference: Integers, base: Integers, word: WordType, level: int, short_level: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class PackedGroups:
+    """The body of a payload, with where its streams begin, and the groups that they are to give again."""
+
+    body: bytes
+    streams_at: int
+    grouped: Integers
+    sizes: _Places
+
+    def read_back(self) -> bool:
+        """Whether the streams, which a library wrote, give the groups."""
+        found = np.empty_like(self.grouped)
+        try:
+            _read_groups(memoryview(self.body), self.streams_at, self.sizes, found)
+        except FormatError:
+            return False
+        return np.array_equal(found, self.grouped)
+
+
+def pack_exp(
+    difference: Integers, base: Integers, word: WordType, level: int, short_level: int
+) -> PackedGroups:
     """Code differences of ordered integers, a stream for each group of exponents of the base.
 
-    The levels are pcodec's; the second is for streams of less than 16,384 integers.
+    The levels are pcodec's; the second is for streams of less than 32,768 integers.
     """
-    starts = choose_starts(difference, exponents_of(base, word))
+    starts = choose_starts(difference, base, word)
     parted = part(base, word, starts)
-    parts = [bytes((len(starts),))]
-    parts += [pack_varint(here - before) for before, here in itertools.pairwise(starts)]
-    groups = _split(parted.gather(difference), parted.sizes)
-    parts += [pack_integers(group, short_level if len(group) < _LONG_STREAM else level) for group in groups]
-    return b"".join(parts)
+    grouped = parted.gather(difference)
+    steps = (pack_varint(here - before) for before, here in itertools.pairwise(starts))
+    head = b"".join((bytes((len(starts),)), *steps))
+    streams = (
+        pack_integers(group, short_level if len(group) < _LONG_STREAM else level)
+        for group in _split(grouped, parted.sizes)
+    )
+    return PackedGroups(b"".join((head, *streams)), len(head), grouped, parted.sizes)
 
 
 def _split(grouped: Integers, sizes: _Places) -> list[Integers]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from modelreg.errors import FormatError
 from modelreg.format.delta.varints import unpack_varint
-from modelreg.format.delta.words import Exponents, Integers, WordType
+from modelreg.format.delta.words import Exponents, Integers, WordType, exponents_of
 
 __all__ = ["Starts", "choose_starts", "read_starts"]
 
@@ -23,7 +23,7 @@ Starts = list[int]
 _CLASS_BITS = 10
 _CLASSES = 1 << _CLASS_BITS
 _STREAM_BITS = 300.0
-_BIN_BITS = 20.0
+_BIN_BITS = 12.0
 # About so many words, at equal distances, stand for all of a chunk.
 _LOOKED_AT_WORDS = 16 << 10
 # More exponents are taken together in pairs first: between 64 of them there are 2,080 groups to estimate.
@@ -67,26 +67,31 @@ class _Estimate:
 _estimate = lru_cache(32)(_Estimate)
 
 
-def choose_starts(difference: Integers, exponents: Exponents) -> Starts:
-    """Cut the exponents where the whole is estimated to be smallest; at most 64 groups."""
+def choose_starts(difference: Integers, base: Integers, word: WordType) -> Starts:
+    """Cut the base's exponents where the whole is estimated to be smallest; at most 64 groups."""
     step = max(1, len(difference) // _LOOKED_AT_WORDS)
-    starts, table = _histograms(difference[::step], exponents[::step])
+    looked_at = exponents_of(np.ascontiguousarray(base[::step]), word)
+    starts, table = _histograms(difference[::step], looked_at)
     while len(starts) > _CUTTABLE:
         starts, table = starts[::2], np.add.reduceat(table, np.arange(0, len(table), 2))
     return [0, *(starts[row] for row in _best_cuts(table, _estimate(step))[1:])]
 
 
+@lru_cache(2 * _CUTTABLE)
+def _every_cut(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.tril_indices(count, -1)
+
+
 def _best_cuts(table: _Counts, estimate: _Estimate) -> list[int]:
     """The rows where groups of the least total begin, by what is best for the rows before each."""
     total = np.vstack((np.zeros_like(table[:1]), np.cumsum(table, axis=0)))
-    ends, begins = np.tril_indices(len(total), -1)
-    bits = np.array(estimate.of(total[ends] - total[begins]))
-    best, last, at = np.zeros(len(total)), [0], 0
-    for end in range(1, len(total)):
-        before = best[:end] + bits[at : at + end]
-        last.append(int(before.argmin()))
-        best[end] = before[last[end]]
-        at += end
+    ends, begins = _every_cut(len(total))
+    bits = iter(estimate.of(total[ends] - total[begins]))
+    best, last = [0.0], [0]
+    for _ in table:
+        whole, begin = min((before + next(bits), begin) for begin, before in enumerate(best))
+        best.append(whole)
+        last.append(begin)
     cuts = [last[-1]]
     while cuts[-1]:
         cuts.append(last[cuts[-1]])

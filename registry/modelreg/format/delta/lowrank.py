@@ -25,6 +25,7 @@ __all__ = [
     "MAX_RANK",
     "PREDICTABLE",
     "Factors",
+    "LowRankChunk",
     "estimate_low_rank",
     "pack_factors",
     "pack_low_rank",
@@ -103,6 +104,27 @@ def _small(values: NDArray[np.int32]) -> NDArray[np.int32]:
     if values.size and (int(values.max()) > MAX_FACTOR or int(values.min()) < -MAX_FACTOR):
         raise FormatError("factor", expected=f"at most {MAX_FACTOR} in magnitude", found="more")
     return values
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankChunk:
+    """A chunk of a matrix, and what it is predicted from.
+
+    Attributes:
+        chunk: whole words, the first of which stands in `column` of its row.
+        base: as long.
+        word: one of PREDICTABLE.
+        column: below `factors.columns`.
+        left: the left factor of the rows that the chunk touches, of shape (rows, rank).
+        factors: the right one.
+    """
+
+    chunk: Integers
+    base: Integers
+    word: WordType
+    column: int
+    left: NDArray[np.int32]
+    factors: Factors
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +222,10 @@ def _sort(cells: _Cells, count: int) -> tuple[_Places, _Places]:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How the words of a chunk are divided into cells, and about the bits that they take."""
+    """How the words of a chunk are divided into cells, and about the bits that they take there.
+
+    What large differences take besides their class is not among them: it is the same for all plans.
+    """
 
     difference: Integers
     starts: Starts
@@ -214,24 +239,16 @@ class _Plan:
         return len(self.starts) * self.phases
 
 
-def _plan(
-    chunk: memoryview,
-    base: memoryview,
-    word: WordType,
-    column: int,
-    left: NDArray[np.int32],
-    factors: Factors,
-) -> _Plan:
+def _plan(one: LowRankChunk) -> _Plan:
     """The better one of the numbers of phases."""
-    prediction = _predict(signed_words(base, word), word, column, left, factors)
-    difference = ordered(signed_words(chunk, word), word, 0) - prediction.integers
-    starts = choose_starts(difference, exponents_of(prediction.words, word))
-    small = np.clip(difference, -_LARGE, _LARGE)
-    plans, beyond = [], _bits_beyond(difference[small != difference])
+    word = one.word
+    prediction = _predict(one.base, word, one.column, one.left, one.factors)
+    difference = ordered(one.chunk, word, 0) - prediction.integers
+    starts = choose_starts(difference, prediction.words, word)
+    small, plans = np.clip(difference, -_LARGE, _LARGE), []
     for phases in _PHASES:
         cells = _cells(prediction, word, starts, phases)
-        bits = beyond + _bits(small, cells, len(starts) * phases)
-        plans.append(_Plan(difference, starts, phases, cells, bits))
+        plans.append(_Plan(difference, starts, phases, cells, _bits(small, cells, len(starts) * phases)))
     return min(plans, key=lambda plan: plan.bits)
 
 
@@ -245,8 +262,9 @@ def _bits(small: Integers, cells: _Cells, count: int) -> float:
     return entropy + _STREAM_BITS * np.count_nonzero(sizes) + _CLASS_BITS * np.count_nonzero(table)
 
 
-def _bits_beyond(large: Integers) -> float:
+def _bits_beyond(difference: Integers) -> float:
     """What large differences take besides their class, which has all of one sign."""
+    large = difference[(difference > _LARGE) | (difference < -_LARGE)]
     return float(np.log2(2.0 * (np.abs(large.astype(np.float64)) - (_LARGE - 1))).sum())
 
 
@@ -255,29 +273,11 @@ def _entropy(counts: _Places) -> float:
     return float((some * np.log2(some)).sum())
 
 
-def pack_low_rank(
-    chunk: memoryview,
-    base: memoryview,
-    word: WordType,
-    column: int,
-    left: NDArray[np.int32],
-    factors: Factors,
-    level: int,
-) -> bytes:
-    """Code a chunk against a base and a matrix's factors.
-
-    Args:
-        chunk: whole words, the first of which stands in `column` of its row.
-        base: as long.
-        word: one of PREDICTABLE.
-        column: below `factors.columns`.
-        left: the left factor of the rows that the chunk touches, of shape (rows, rank).
-        factors: the right one.
-        level: pcodec's, 0 to 12.
-    """
-    plan = _plan(chunk, base, word, column, left, factors)
+def pack_low_rank(one: LowRankChunk, level: int) -> bytes:
+    """Code a chunk; the level is pcodec's, 0 to 12."""
+    plan = _plan(one)
     order, sizes = _sort(plan.cells, plan.count)
-    parts = [bytes((word,)), pack_varint(column), _pack_left(left, level)]
+    parts = [bytes((one.word,)), pack_varint(one.column), _pack_left(one.left, level)]
     parts += [bytes((plan.phases, len(plan.starts)))]
     parts += [pack_varint(here - before) for before, here in itertools.pairwise(plan.starts)]
     cells = np.split(plan.difference[order], np.cumsum(sizes)[:-1])
@@ -285,17 +285,10 @@ def pack_low_rank(
     return b"".join(parts)
 
 
-def estimate_low_rank(
-    chunk: memoryview,
-    base: memoryview,
-    word: WordType,
-    column: int,
-    left: NDArray[np.int32],
-    factors: Factors,
-    level: int,
-) -> float:
+def estimate_low_rank(one: LowRankChunk, level: int) -> float:
     """About the bytes that `pack_low_rank` gives, in a fraction of its time."""
-    return len(_pack_left(left, level)) + _plan(chunk, base, word, column, left, factors).bits / 8
+    plan = _plan(one)
+    return len(_pack_left(one.left, level)) + (plan.bits + _bits_beyond(plan.difference)) / 8
 
 
 def _pack_left(left: NDArray[np.int32], level: int) -> bytes:
