@@ -129,6 +129,11 @@ def test_moved_weights_are_patched():
     assert encoded(moved, WordType.F32, WEIGHTS.tobytes()).encoding is Encoding.PATCH
 
 
+def test_moved_integers_are_patched():
+    integers = RNG.integers(-100, 100, 40_000).astype("i1")
+    assert encoded(np.roll(integers, 3).tobytes(), WordType.I8, integers.tobytes()).encoding is Encoding.PATCH
+
+
 def narrow_formats():
     """Chunks of formats of less than two bytes a weight, and the next step of each, as files have them."""
     rng = np.random.default_rng(11)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelreg.format.delta import WordType, decode, encode, kernels, streams
-from modelreg.format.delta.compiled import CompiledPartition, spread_compiled
+from modelreg.format.delta.compiled import CompiledPartition, spread_compiled, subtract_compiled
 from modelreg.format.delta.partition import SortedPartition
 from modelreg.format.delta.words import exponents_of, ordered
 from tests.encode.releases import bf16, normal
@@ -56,6 +56,17 @@ def test_words_are_restored_alike(case, data):
     for make in BOTH:
         parted = make(base, word, starts)
         assert parted.restore(parted.gather(difference), shift).tolist() == kept.tolist()
+
+
+@given(st.sampled_from(WordType), st.integers(1, 300), st.data())
+def test_words_are_subtracted_alike(word, count, data):
+    """All bit patterns, all shifts, differences that wrap around."""
+    shift = data.draw(st.integers(0, 8 * word.width - 1))
+    chance = np.random.default_rng(count)
+    sides = [np.frombuffer(chance.bytes(count * word.width), f"<i{word.width}") for _ in range(2)]
+    made = [subtract(*sides, word, shift) for subtract in (kernels.subtract_by_numpy, subtract_compiled)]
+    assert made[0].dtype == made[1].dtype
+    assert made[0].tolist() == made[1].tolist()
 
 
 @given(

@@ -10,7 +10,7 @@ from modelreg.format.delta.grouping import Starts
 from modelreg.format.delta.partition import Table, table_of
 from modelreg.format.delta.words import Gaps, Integers, WordType
 
-__all__ = ["CompiledPartition", "spread_compiled"]
+__all__ = ["CompiledPartition", "spread_compiled", "subtract_compiled"]
 
 # Not cached on the disk: what lies there would be run, whoever wrote it.
 _compiled = numba.njit(nogil=True)
@@ -121,6 +121,20 @@ class CompiledPartition:
         _scatter(grouped, self._groups, self._places(), out)
         _add(out, self._base, self._sign, shift)
         return out
+
+
+@_compiled
+def _subtract(words: Integers, base: Integers, sign: int, shift: int, low: int, out: Integers) -> None:
+    for i in range(len(out)):
+        word, before = words[i] >> shift, base[i] >> shift
+        out[i] = (word ^ ((word >> sign) & low)) - (before ^ ((before >> sign) & low))
+
+
+def subtract_compiled(words: Integers, base: Integers, word: WordType, shift: int) -> Integers:
+    """As `kernels.subtract`."""
+    out, sign = np.empty_like(words), 8 * word.width - 1
+    _subtract(words, base, sign, shift, (1 << (sign - shift)) - 1 if word.exponent_bits else 0, out)
+    return out
 
 
 @_compiled

@@ -10,6 +10,7 @@ from modelreg.format.delta.casts import CASTABLE, pack_cast, sibling_length
 from modelreg.format.delta.decoder import decode
 from modelreg.format.delta.encoding import MAX_BASE_BYTES, MAX_CHUNK_BYTES, Buffer, Encoded, Encoding
 from modelreg.format.delta.exponent import pack_exp
+from modelreg.format.delta.kernels import subtract
 from modelreg.format.delta.plain import pack_frame
 from modelreg.format.delta.sparse import pack_changes
 from modelreg.format.delta.streams import pack_integers
@@ -41,6 +42,8 @@ _PROBE_MARGIN = 0.98
 _LITTLE_BYTES = 16 << 10
 # Whole weights come down to 0.66 (bfloat16) or 0.82 (float32) of their size; a delta below this stands.
 _SETTLED = 0.6
+# Integers whose differences come down to this share are where they were.
+_UNMOVED = 0.1
 # So many times so many bytes tell whether the rest repeats itself.
 _GLANCES, _GLANCE_BYTES = 4, 4 << 10
 # More changed words than this and the list is longer than a stream.
@@ -130,7 +133,7 @@ class _Trial:
             integers = ordered(self._words, self._word, self._shift)
             self._offer_words(Encoding.SOLO, pack_integers(integers, self._plan.solo_level))
             self._offer_frames(Encoding.ZSTD, memoryview(b""))
-        if self._base is not None and (self._promising or not self._word.exponent_bits):
+        if self._base is not None and (self._promising or self._may_have_moved):
             self._offer_frames(Encoding.PATCH, self._base)
 
     @property
@@ -138,6 +141,13 @@ class _Trial:
         """Whether other encodings might still win: no delta has done what none does alone."""
         settled = len(self.best.payload) <= _SETTLED * len(self._data)
         return not self._plan.probing or not settled or self._repetitive
+
+    @property
+    def _may_have_moved(self) -> bool:
+        """Whether the base may have the same integers elsewhere: those in place differ more than a little."""
+        in_place = self.best.encoding in {Encoding.DIFF, Encoding.SPARSE}
+        small = len(self.best.payload) <= _UNMOVED * len(self._data)
+        return not (self._word.exponent_bits or (in_place and small))
 
     @property
     def _repetitive(self) -> bool:
@@ -164,7 +174,7 @@ class _Trial:
     def _offer_deltas(self, base: Integers) -> None:
         word, shift = self._word, self._shift
         level, short_level = self._plan.delta_level, self._plan.short_level
-        difference = ordered(self._words, word, shift) - ordered(base, word, shift)
+        difference = subtract(self._words, base, word, shift)
         changed = int(np.count_nonzero(difference))
         if changed * _SPARSE_SHARE <= len(difference):
             self._offer_words(Encoding.SPARSE, pack_changes(difference))

@@ -14,9 +14,18 @@ from numpy.typing import NDArray
 
 from modelreg.format.delta.grouping import Starts
 from modelreg.format.delta.partition import Partition, SortedPartition
-from modelreg.format.delta.words import Gaps, Integers, WordType
+from modelreg.format.delta.words import Gaps, Integers, WordType, ordered
 
-__all__ = ["UNREAD", "part", "prefer_compiled", "read_streams", "spread", "spread_by_numpy"]
+__all__ = [
+    "UNREAD",
+    "part",
+    "prefer_compiled",
+    "read_streams",
+    "spread",
+    "spread_by_numpy",
+    "subtract",
+    "subtract_by_numpy",
+]
 
 UNREAD = -1
 _NUMPY_WORDS = 32 << 20
@@ -36,6 +45,11 @@ def spread_by_numpy(gaps: Gaps, values: Integers, out: Integers) -> bool:
     return True
 
 
+def subtract_by_numpy(words: Integers, base: Integers, word: WordType, shift: int) -> Integers:
+    """As `subtract`."""
+    return ordered(words, word, shift) - ordered(base, word, shift)
+
+
 def _read_nothing(_payload: memoryview, _at: int, _sizes: NDArray[np.intp], _out: Integers) -> int:
     return UNREAD
 
@@ -46,6 +60,7 @@ class _Choice:
     def __init__(self) -> None:
         self.part: Callable[[Integers, WordType, Starts], Partition] = SortedPartition
         self.spread: Callable[[Gaps, Integers, Integers], bool] = spread_by_numpy
+        self.subtract: Callable[[Integers, Integers, WordType, int], Integers] = subtract_by_numpy
         self.read_streams: Callable[[memoryview, int, NDArray[np.intp], Integers], int] = _read_nothing
         self.words = 0
         self._turn = Lock()
@@ -67,9 +82,13 @@ class _Choice:
     def compile_loops(self) -> None:
         with suppress(Exception):
             _require_compiler()
-            from modelreg.format.delta.compiled import CompiledPartition, spread_compiled
+            from modelreg.format.delta.compiled import (
+                CompiledPartition,
+                spread_compiled,
+                subtract_compiled,
+            )
 
-            self.part, self.spread = CompiledPartition, spread_compiled
+            self.part, self.spread, self.subtract = CompiledPartition, spread_compiled, subtract_compiled
 
     def compile_streams(self) -> None:
         with suppress(Exception):
@@ -100,6 +119,11 @@ def spread(gaps: Gaps, values: Integers, out: Integers) -> bool:
     There is at least one value. False where a gap is negative, or `out` too short; then it holds anything.
     """
     return _choice.spread(gaps, values, out)
+
+
+def subtract(words: Integers, base: Integers, word: WordType, shift: int) -> Integers:
+    """The words less those of the base, all of them as `ordered` has them; sums wrap around."""
+    return _choice.subtract(words, base, word, shift)
 
 
 def read_streams(payload: memoryview, at: int, sizes: NDArray[np.intp], out: Integers) -> int:
