@@ -12,12 +12,15 @@ from modelreg.errors import NotFoundError
 from modelreg.format.car import CarReader, write_car
 from modelreg.format.cid import Cid
 from modelreg.format.delta import WordType, decode
-from modelreg.format.delta.kernels import part, prefer_compiled
+from modelreg.format.delta.kernels import part, prefer_compiled, subtract
 from modelreg.format.delta.streams import pack_integers, unpack_only
 from modelreg.format.manifest import Chunk, Payload
 from modelreg.format.manifest_blocks import read_manifest
 from modelreg.parallel import map_ordered, worker_count
 from modelreg.source import find_sources
+
+# Fewer are left to NumPy.
+_WORDS = 8 << 10
 
 
 class Blocks:
@@ -101,13 +104,14 @@ def _payload(at: Payload | None, blocks: dict[Cid, bytes]) -> memoryview:
 def _load_machine_code() -> None:
     """Have numba ready, as others have theirs in a library."""
     prefer_compiled()
-    unpack_only(memoryview(pack_integers(np.ones(8, np.int8), 8)), np.zeros(8, np.int8))
-    for word in (WordType.BF16, WordType.F32):
+    for word in (WordType.I8, WordType.BF16, WordType.F32):
         # What is read from a file cannot be written to, and numba compiles that anew.
-        base, words = np.frombuffer(bytes(8 * word.width), f"<i{word.width}"), np.zeros(8, f"<i{word.width}")
-        parted = part(base, word, [0])
-        parted.restore(parted.gather(words), 0)
-        unpack_only(memoryview(pack_integers(words + 1, 8)), words)
+        base = np.frombuffer(bytes(_WORDS * word.width), f"<i{word.width}")
+        difference = subtract(base, base, word, 0)
+        unpack_only(memoryview(pack_integers(difference + 1, 8)), difference)
+        if word.exponent_bits:
+            parted = part(base, word, [0])
+            parted.restore(parted.gather(difference), 0)
     # The allocator keeps memory from now on, as in the command, whose imports free larger blocks: anew, each
     # page costs two microseconds, which would be a quarter of encoding.
     np.zeros(24 << 20, np.uint8)

@@ -113,6 +113,7 @@ def _compiled_choice(monkeypatch):
     choice.compile_loops()
     choice.compile_streams()
     monkeypatch.setattr(kernels, "_choice", choice)
+    monkeypatch.setattr(kernels, "_FEW_WORDS", 0)
 
 
 @pytest.mark.usefixtures("_compiled_choice")

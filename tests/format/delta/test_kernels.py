@@ -108,13 +108,29 @@ def test_numba_is_used_when_much_was_coded(monkeypatch):
     monkeypatch.setattr(kernels, "_NUMPY_WORDS", 1000)
     monkeypatch.setattr(kernels, "_PCODEC_WORDS", 2000)
     choice = kernels._Choice()
+    monkeypatch.setattr(kernels, "_FEW_WORDS", 500)
     monkeypatch.setattr(kernels, "_choice", choice)
-    zeros, sizes = memoryview(bytes(1)), np.array([500])
+    zeros = memoryview(bytes(1))
     found = [
-        (kernels.read_streams(zeros, 0, sizes, np.empty(500, "<i4")), choice.part is CompiledPartition)
-        for _ in range(4)
+        (kernels.read_streams(zeros, 0, np.array([count]), np.empty(count, "<i4")), choice.part)
+        for count in (500, 500, 500, 500, 499)
     ]
-    assert found == [(kernels.UNREAD, False), (kernels.UNREAD, True), (kernels.UNREAD, True), (1, True)]
+    assert [part is CompiledPartition for _, part in found] == [False, True, True, True, True]
+    assert [end for end, _ in found] == [kernels.UNREAD, kernels.UNREAD, kernels.UNREAD, 1, kernels.UNREAD]
+
+
+@pytest.mark.parametrize("count", [kernels._FEW_WORDS - 1, kernels._FEW_WORDS])
+def test_few_words_are_not_worth_compiling_for(count, monkeypatch):
+    """There may be no more of their width."""
+    choice, asked = kernels._Choice(), []
+    for name in ("part", "spread", "subtract"):
+        monkeypatch.setattr(choice, name, lambda *_, name=name: asked.append(name))
+    monkeypatch.setattr(kernels, "_choice", choice)
+    words, gaps = np.zeros(count, "<i4"), np.zeros(1, np.int32)
+    kernels.part(words, WordType.F32, [0])
+    kernels.spread(gaps, words[:1] + 1, words)
+    kernels.subtract(words, words, WordType.F32, 0)
+    assert asked == ([] if count < kernels._FEW_WORDS else ["part", "spread", "subtract"])
 
 
 def test_each_begins_once_however_many_count(monkeypatch):
@@ -157,6 +173,7 @@ def test_a_compiler_that_fails_is_not_asked_again(monkeypatch):
 
     choice = kernels._Choice()
     choice.read_streams = fail
+    monkeypatch.setattr(kernels, "_FEW_WORDS", 0)
     monkeypatch.setattr(kernels, "_choice", choice)
     zeros = np.ones(8, "<i4")
     assert streams.unpack_streams(memoryview(bytes(1)), 0, np.array([8]), zeros) == 1

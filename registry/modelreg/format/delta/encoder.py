@@ -45,7 +45,7 @@ _SETTLED = 0.6
 # Integers whose differences come down to this share are where they were.
 _UNMOVED = 0.1
 # So many times so many bytes tell whether the rest repeats itself.
-_GLANCES, _GLANCE_BYTES = 4, 4 << 10
+_GLANCES, _GLANCE_BYTES = 4, 2 << 10
 # More changed words than this and the list is longer than a stream.
 _SPARSE_SHARE = 64
 
@@ -145,7 +145,7 @@ class _Trial:
     @property
     def _may_have_moved(self) -> bool:
         """Whether the base may have the same integers elsewhere: those in place differ more than a little."""
-        in_place = self.best.encoding in {Encoding.DIFF, Encoding.SPARSE}
+        in_place = self.best.encoding in {Encoding.DIFF, Encoding.SPARSE} and len(self._data) > _LITTLE_BYTES
         small = len(self.best.payload) <= _UNMOVED * len(self._data)
         return not (self._word.exponent_bits or (in_place and small))
 

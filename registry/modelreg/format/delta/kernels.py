@@ -30,6 +30,8 @@ __all__ = [
 UNREAD = -1
 _NUMPY_WORDS = 32 << 20
 _PCODEC_WORDS = 2 << 30
+# numba compiles for each width of words, for longer than so few take: there may be no more of that width.
+_FEW_WORDS = 4 << 10
 
 
 def spread_by_numpy(gaps: Gaps, values: Integers, out: Integers) -> bool:
@@ -110,7 +112,7 @@ _choice = _Choice()
 
 def part(base: Integers, word: WordType, starts: Starts) -> Partition:
     """Part words by the exponents of their base: a group begins at each start."""
-    return _choice.part(base, word, starts)
+    return (SortedPartition if len(base) < _FEW_WORDS else _choice.part)(base, word, starts)
 
 
 def spread(gaps: Gaps, values: Integers, out: Integers) -> bool:
@@ -118,12 +120,12 @@ def spread(gaps: Gaps, values: Integers, out: Integers) -> bool:
 
     There is at least one value. False where a gap is negative, or `out` too short; then it holds anything.
     """
-    return _choice.spread(gaps, values, out)
+    return (spread_by_numpy if len(out) < _FEW_WORDS else _choice.spread)(gaps, values, out)
 
 
 def subtract(words: Integers, base: Integers, word: WordType, shift: int) -> Integers:
     """The words less those of the base, all of them as `ordered` has them; sums wrap around."""
-    return _choice.subtract(words, base, word, shift)
+    return (subtract_by_numpy if len(words) < _FEW_WORDS else _choice.subtract)(words, base, word, shift)
 
 
 def read_streams(payload: memoryview, at: int, sizes: NDArray[np.intp], out: Integers) -> int:
@@ -132,6 +134,8 @@ def read_streams(payload: memoryview, at: int, sizes: NDArray[np.intp], out: Int
     Returns the place behind the last, or UNREAD where something is odd, or numba is not used.
     """
     _choice.count(len(out))
+    if len(out) < _FEW_WORDS:
+        return UNREAD
     try:
         return _choice.read_streams(payload, at, sizes, out)
     except Exception:  # noqa: BLE001  it is compiled when it is called for the first time
