@@ -1,7 +1,8 @@
 """Loops over words: by NumPy, or by numba where it is installed, with the same results.
 
-Importing numba takes longer than coding a hundred megabytes, so that happens when so much has been read. Its
-reader of streams takes five seconds to compile, and comes when gigabytes have been.
+Importing numba and compiling the loops takes half a second to a second, which they earn back in a hundred million
+words: that happens when so many have been read. Its reader of streams takes five seconds to compile, and comes
+when gigabytes have been.
 """
 
 import sys
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 UNREAD = -1
-_NUMPY_WORDS = 32 << 20
+_NUMPY_WORDS = 96 << 20
 _PCODEC_WORDS = 2 << 30
 # numba compiles for each width of words, for longer than so few take: there may be no more of that width.
 _FEW_WORDS = 4 << 10
