@@ -1,8 +1,8 @@
 """Loops over words: by NumPy, or by numba where it is installed, with the same results.
 
-Importing numba and compiling the loops takes half a second to a second, which they earn back in a hundred million
-words: that happens when so many have been read. Its reader of streams takes five seconds to compile, and comes
-when gigabytes have been.
+Importing numba and compiling the loops takes up to a second, which they earn back in a hundred million words:
+that happens when so many have been read. Its reader of streams takes five seconds to compile, and comes when
+gigabytes have been.
 """
 
 import sys
