@@ -212,7 +212,10 @@ class Matrix:
         return self._rows([(0, rows)] if step == 1 else [(row, 1) for row in range(0, rows, step)])
 
     def _rows(self, bands: Sequence[tuple[int, int]], column_step: int = 1) -> NDArray[np.float64] | None:
-        """The change of bands, given by first row and count; None where they cannot be had."""
+        """The change of bands, given by first row and count, in every `column_step`-th column.
+
+        None where they cannot be had.
+        """
         word, columns = self._word, self._shape[1]
         size = columns * word.width
         parts = []
