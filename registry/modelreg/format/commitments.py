@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
+from itertools import accumulate
 from struct import Struct
 
 from modelreg.errors import FormatError, VerificationError
@@ -43,7 +44,7 @@ _STRINGS = "BYTES"
 DATATYPES = frozenset({*_WIDTHS, _STRINGS})
 
 _KIND = "modelreg/values/1"
-_FRAMES = 512
+_TEMPLATES = 512
 # In no text, as no UTF-8 has such a byte, and longer than any number.
 _GAP = b"\xff" * DIGEST_BYTES
 _MAX_TENSORS, _MAX_NAME_BYTES, _MAX_DIMS, _DIM_END = 256, 256, 16, 1 << 63
@@ -139,34 +140,33 @@ def values_of(
     """
     # Python compares texts by code points, which is the order of their UTF-8.
     ordered = [sorted(tensors.items()) if len(tensors) > 1 else list(tensors.items()) for tensors in sets]
-    layout = [tuple([(name, item.datatype, item.dims) for name, item in tensors]) for tensors in ordered]
-    frames = _frames(tuple(layout), most)
-    data = {id(item): item.data for tensors in ordered for _, item in tensors}
+    layouts = [tuple([(name, item.datatype, item.dims) for name, item in tensors]) for tensors in ordered]
+    template, places = _template(tuple(layouts), most)
+    items = [item for tensors in ordered for _, item in tensors]
+    data = {id(item): item.data for item in items}
     digests = dict(zip(data, hashing([*data.values()]), strict=True))
-    filled = [
-        frame % tuple([digests[id(item)] for _, item in tensors])
-        for frame, tensors in zip(frames, ordered, strict=True)
-    ]
-    return hash_each(filled)
+    blocks = template % tuple([digests[id(item)] for item in items])
+    return hash_each([blocks[place] for place in places])
 
 
-@lru_cache(_FRAMES)
-def _frames(layouts: tuple[_Layout, ...], most: int) -> list[bytes]:
-    """The blocks of sets with these names, datatypes and dims, with `%b` for each of their digests.
+@lru_cache(_TEMPLATES)
+def _template(layouts: tuple[_Layout, ...], most: int) -> tuple[bytes, list[slice]]:
+    """The blocks of sets with these names, datatypes and dims, `%b` for each digest, and where each will lie.
 
     A node makes the same blocks again and again, and only the digests differ.
     """
-    return [_frame(layout, most) for layout in layouts]
+    blocks = [_block(layout, most) for layout in layouts]
+    ends = list(accumulate(map(len, blocks), initial=0))
+    return b"".join(blocks).replace(b"%", b"%%").replace(_GAP, b"%b"), list(map(slice, ends, ends[1:]))
 
 
-def _frame(layout: _Layout, most: int) -> bytes:
+def _block(layout: _Layout, most: int) -> bytes:
     if len(layout) > most:
         raise FormatError("tensors", expected=f"at most {most}", found=len(layout))
     for name, _, _ in layout:
         _check_name(name)
     rows = [[name, datatype, list(dims), _GAP] for name, datatype, dims in layout]
-    block = canonical.encode({"kind": _KIND, "tensors": rows}, max_bytes=_MAX_BLOCK)
-    return block.replace(b"%", b"%%").replace(_GAP, b"%b")
+    return canonical.encode({"kind": _KIND, "tensors": rows}, max_bytes=_MAX_BLOCK)
 
 
 def _check_name(name: str) -> None:

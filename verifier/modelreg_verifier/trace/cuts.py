@@ -23,6 +23,8 @@ _MIXING = HEAVY | {"Softmax"}
 _LIGHT_WEIGHT = 0.02
 _SMALL_INTEGERS = 1024
 _TENSOR_COST = 4096
+_SHOWN_BYTES = 16
+_CUTS_MIN, _HEAVY_PER_CUT = 4, 2
 _REACH = 0.75
 _APART = 0.3
 _UNFUSED, _NORMED, _FUSED = 1.5, 1.0, 8.0
@@ -47,17 +49,27 @@ def choose_cuts(
     """
     limits = limits or Limits()
     search = _Search(program, sample, limits)
-    chosen = search.rounded() or _spread(search, limits)
+    chosen = search.rounded() or _spread(search)
     return tuple(tuple(sorted(place.names, key=str.encode)) for place in chosen)
 
 
-def _spread(search: "_Search", limits: Limits) -> "list[_Place]":
+def _spread(search: "_Search") -> "list[_Place]":
     chosen: list[_Place] = []
-    for step in range(1, limits.cuts + 1):
-        best = search.best(step / limits.cuts, chosen[-1] if chosen else None)
+    for step in range(1, search.count):
+        best = search.best(step / search.count, _last(chosen))
         if best is not None:
             chosen.append(best)
-    return chosen
+    # The end shows most: where there is no room for it behind the cut before, it stands there instead.
+    for kept in (chosen, chosen[:-1]):
+        end = search.end(_last(kept))
+        if end is not None:
+            return [*kept, end]
+    best = search.best(1.0, _last(chosen))
+    return chosen if best is None else [*chosen, best]
+
+
+def _last(chosen: "list[_Place]") -> "_Place | None":
+    return chosen[-1] if chosen else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,10 @@ class _Place:
     node: int
     share: float
     names: frozenset[str]
+
+    def adds(self, before: "_Place | None") -> frozenset[str]:
+        """The names that are not in the cut before."""
+        return self.names - before.names if before else self.names
 
 
 class _Search:
@@ -87,6 +103,12 @@ class _Search:
         self._places = [place for place in places if not self._hides(place)]
 
     @cached_property
+    def count(self) -> int:
+        """How many cuts to spread: where few operators are heavy, another one costs more than it shows."""
+        heavy = sum(node.op_type in HEAVY for node in self._program.model.graph.node)
+        return min(self._limits.cuts, max(_CUTS_MIN, heavy // _HEAVY_PER_CUT))
+
+    @cached_property
     def _shares(self) -> list[float]:
         weights = [1.0 if node.op_type in HEAVY else _LIGHT_WEIGHT for node in self._program.model.graph.node]
         done = np.cumsum(weights)
@@ -104,12 +126,24 @@ class _Search:
         return frozenset(found)
 
     def _hides(self, place: _Place) -> bool:
-        """Whether what a heavy operator made last before the place is seen through a flat tensor only.
+        """Whether what a heavy operator made last before the place is in a flat tensor only, or in none.
 
-        A flat tensor that was made before, and waits for a join, hides nothing of that.
+        A flat tensor that was made before, and waits for a join, hides nothing of that. A few numbers show
+        nothing: they are near zero now and then, where honest machines differ by any ratio.
         """
         heavy = self._heavy_before[place.node]
-        return any(self._program.maker[name] > heavy for name in place.names & self._flat)
+        flattened = any(self._program.maker[name] > heavy for name in place.names & self._flat)
+        shown = (self._bytes[name] for name in place.names if self._newest[name] == heavy)
+        return flattened or max(shown, default=0) < _SHOWN_BYTES
+
+    @cached_property
+    def _newest(self) -> Mapping[str, int]:
+        """The last heavy operator on which each tensor depends; -1 for none."""
+        found: dict[str, int] = {}
+        for number, node in enumerate(self._program.model.graph.node):
+            heavy = max((found.get(name, -1) for name in self._program.reads[number]), default=-1)
+            found |= dict.fromkeys(node.output, number if node.op_type in HEAVY else heavy)
+        return found
 
     @cached_property
     def _heavy_before(self) -> list[int]:
@@ -131,9 +165,9 @@ class _Search:
         chosen: list[_Place] = []
         for first, last in pairwise([*layers, (len(self._shares), 0)]):
             near = self._between(first[1], self._next_mixing(first[1])) or self._between(first[1], last[0])
-            old = chosen[-1].names if chosen else frozenset()
-            best = min(near, key=lambda place: self._cost(place.names, old), default=None)
-            if best and best.names != old:
+            before = _last(chosen)
+            best = min(near, key=lambda place: self._cost(place.adds(before)), default=None)
+            if best and (before is None or best.names != before.names):
                 chosen.append(best)
         return chosen[:MAX_CUTS]
 
@@ -169,26 +203,27 @@ class _Search:
 
     def best(self, target: float, before: _Place | None) -> _Place | None:
         """The cheapest place near the share `target`, behind the place `before`."""
-        reach = _REACH / self._limits.cuts
-        least = before.share + _APART / self._limits.cuts if before else 0.0
-        near = [p for p in self._places if abs(p.share - target) <= reach and p.share >= least]
-        if not near:
-            return None
-        old = before.names if before else frozenset[str]()
-        if target == 1.0:
-            near = self._behind_the_last(near, old) or near
+        reach = _REACH / self.count
         return min(
-            near, key=lambda place: self._cost(place.names, old) * (1 + abs(place.share - target) / reach)
+            self._near(target, before),
+            key=lambda place: self._cost(place.adds(before)) * (1 + abs(place.share - target) / reach),
+            default=None,
         )
 
-    def _behind_the_last(self, places: list[_Place], old: frozenset[str]) -> list[_Place]:
-        """Those that show all heads of a graph, which sigmoids and joins behind them hide."""
+    def end(self, before: _Place | None) -> _Place | None:
+        """The cheapest place that shows all heads of a graph, which sigmoids and joins behind them hide."""
         last = self._heavy_before[-1]
-        return [place for place in places if place.node >= last and not (place.names - old) & self._flat]
+        behind = (place for place in self._near(1.0, before) if place.node >= last)
+        open_places = [place for place in behind if not place.adds(before) & self._flat]
+        return min(open_places, key=lambda place: self._cost(place.adds(before)), default=None)
 
-    def _cost(self, names: frozenset[str], old: frozenset[str]) -> float:
+    def _near(self, target: float, before: _Place | None) -> list[_Place]:
+        reach, least = _REACH / self.count, before.share + _APART / self.count if before else 0.0
+        return [p for p in self._places if abs(p.share - target) <= reach and p.share >= least]
+
+    def _cost(self, names: frozenset[str]) -> float:
         """Bytes to keep and hash, dearer where the runtime cannot fuse what it would fuse untraced."""
-        return sum((self._bytes[name] + _TENSOR_COST) * self._factor(name) for name in names - old)
+        return sum((self._bytes[name] + _TENSOR_COST) * self._factor(name) for name in names)
 
     def _factor(self, name: str) -> float:
         if name not in self._settled:
