@@ -49,7 +49,7 @@ class Clock:
 
 def inference(cuts=CUTS, **changes):
     given = {
-        "loaded": Loaded(RELEASE, "m.onnx", RUNTIME),
+        "loaded": Loaded(RELEASE, "m.onnx", RUNTIME, tuple(map(tuple, cuts))),
         "parameters": {},
         "inputs": INPUTS,
         "outputs": OUTPUTS,

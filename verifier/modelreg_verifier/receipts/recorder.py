@@ -74,7 +74,6 @@ class ReceiptRecorder:
 
     def _draft(self, inference: Inference, request_id: bytes, client: bytes) -> tuple[Committed, Draft]:
         named = self._named(inference.loaded)
-        _check_cuts(named.cuts, inference)
         found = commit_to(inference.inputs, inference.outputs, inference.cuts, hashing=self._hashing)
         salts = (found.input_salt, found.output_salt, *found.cut_salts)
         small = sum([len(each.data) for each in inference.outputs.values()]) <= _OUTPUTS_KEPT
@@ -107,23 +106,16 @@ def _addition(signed: SignedReceipt, digest: bytes, committed: Committed | None)
 class _Named:
     """What every receipt of a loaded file says, and the blocks by their digests."""
 
-    cuts: tuple[tuple[str, ...], ...]
     plan_id: bytes
     fingerprint: bytes
     blocks: Mapping[bytes, bytes]
 
     @classmethod
     def of(cls, loaded: Loaded, plan: TracePlan) -> "_Named":
+        if loaded.cuts != plan.cuts:  # no auditor could follow what is signed
+            raise FormatError("cuts of a model", expected="those of its plan", found=len(loaded.cuts))
         plan_id, fingerprint = plan.plan_id, loaded.runtime.fingerprint
-        return cls(
-            plan.cuts, plan_id, fingerprint, {plan_id: bytes(plan), fingerprint: bytes(loaded.runtime)}
-        )
-
-
-def _check_cuts(cuts: tuple[tuple[str, ...], ...], inference: Inference) -> None:
-    """Refuse to sign what no auditor could follow."""
-    if tuple(map(tuple, inference.cuts)) != cuts:
-        raise FormatError("cuts of an inference", expected="those of its plan", found=len(inference.cuts))
+        return cls(plan_id, fingerprint, {plan_id: bytes(plan), fingerprint: bytes(loaded.runtime)})
 
 
 def _require_readable(inference: Inference) -> None:

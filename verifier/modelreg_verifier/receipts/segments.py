@@ -68,6 +68,7 @@ class SegmentWriter:
         self._directory, self._retention = directory, retention
         self._epoch, self._segment, self._size = epoch, 0, 0
         self._descriptor: int | None = None
+        self._removed = False
         self._counting = Lock()
         self._written = 0
         with os_errors(f"cannot make {directory}"):
@@ -104,8 +105,9 @@ class SegmentWriter:
                     found=f"{self._written} and {size} more",
                     hint="they go 14 days after their receipts were anchored; or serve with more --openings",
                 )
+        if self._removed:
+            raise _removed(self._directory)
         try:
-            self._check_linked()
             self._open(size)
         except OSError as error:
             raise os_error(error, f"cannot write to {self._directory}") from error
@@ -121,7 +123,7 @@ class SegmentWriter:
             descriptor = self._open(size)
             try:
                 _write(descriptor, buffers, size)
-                self._check_linked()
+                self._check_linked(descriptor)
                 self._size += size
             except BaseException:
                 self._settle(descriptor, size)
@@ -151,20 +153,25 @@ class SegmentWriter:
             self._segment, self._size = self._segment + 1, 0
         return self._descriptor
 
-    def _check_linked(self) -> None:
-        if self._descriptor is not None and not os.fstat(self._descriptor).st_nlink:
-            raise UnreachableError(
-                "no receipt can be kept",
-                expected=f"the newest file in {self._directory}",
-                found="it was removed while a node writes to it",
-                hint="start `modelreg serve` again",
-            )
+    def _check_linked(self, descriptor: int) -> None:
+        if not os.fstat(descriptor).st_nlink:
+            self._removed = True
+            raise _removed(self._directory)
 
     def close(self) -> None:
         """End the file; `append` begins another."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _removed(directory: Path) -> UnreachableError:
+    return UnreachableError(
+        "no receipt can be kept",
+        expected=f"the newest file in {directory}",
+        found="it was removed while a node writes to it",
+        hint="start `modelreg serve` again",
+    )
 
 
 def _write(descriptor: int, buffers: Sequence[bytes | memoryview], size: int) -> None:

@@ -130,7 +130,7 @@ class Engine:
         traced = {name for cut in cuts for name in cut} - outputs
         self.inputs = tuple(map(_port, self._session.get_inputs()))
         self.outputs = tuple(_port(node) for node in self._session.get_outputs() if node.name not in traced)
-        self._cuts = cuts
+        self.cuts = cuts
         self._names = [node.name for node in self._session.get_outputs()]
         self._datatypes = {
             node.name: RUNTIME_TYPES.get(node.type, "") for node in self._session.get_outputs()
@@ -172,7 +172,7 @@ class Engine:
             raise ModelFailedError("the model failed on this input", found=_reason(error)) from None
         return Computed(
             {port.name: found[port.name] for port in self.outputs},
-            tuple({name: found[name] for name in cut} for cut in self._cuts),
+            tuple({name: found[name] for name in cut} for cut in self.cuts),
         )
 
     def _run(self, feed: dict[str, Any], options: Any) -> dict[str, Tensor]:

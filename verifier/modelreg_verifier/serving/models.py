@@ -32,7 +32,8 @@ class Served:
     loaded: Loaded = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "loaded", Loaded(self.release, self.file, self.engine.runtime))
+        loaded = Loaded(self.release, self.file, self.engine.runtime, self.engine.cuts)
+        object.__setattr__(self, "loaded", loaded)
 
     def config(self) -> dict[str, Any]:
         """The model's configuration in Triton's form."""

@@ -19,11 +19,15 @@ class FullError(UnreachableError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loaded:
-    """What runs: a file, by its path, of a release. Only itself is equal to it, which is quick to look up."""
+    """What runs: a file, by its path, of a release, and the names of the tensors at the cuts of its trace.
+
+    Only itself is equal to it, which is quick to look up.
+    """
 
     release: ReleaseId
     file: str
     runtime: RuntimeInfo
+    cuts: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
