@@ -23,7 +23,8 @@ from modelreg.format.commitments import Tensor
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SCHEMA, Domain, Receipt, SignedReceipt, sign
 from modelreg.format.signature import Signer
-from modelreg_verifier.receipts.journal import Draft, Journal
+from modelreg_verifier.receipts.committing import Committed
+from modelreg_verifier.receipts.journal import Draft, Journal, Ran
 from modelreg_verifier.receipts.kept import Kept, write_kept
 
 BATCH = 100_000
@@ -56,13 +57,11 @@ def receipts(count: int) -> list[Receipt]:
 def drafts(count: int) -> list[Draft]:
     """What the journal gets of so many small inferences."""
     kept = write_kept(Kept((bytes(32),) * 14, INPUT, INPUT, None))
-    release, response = ReleaseId(secrets.token_bytes(32)), bytes(128)
     plan, runtime = secrets.token_bytes(32), secrets.token_bytes(32)
-    blocks = {plan: b"", runtime: b""}
+    ran = Ran(ReleaseId(secrets.token_bytes(32)), plan, runtime, {plan: b"", runtime: b""})
     random = [[secrets.token_bytes(32) for _ in range(4)] for _ in range(count)]
-    return [
-        Draft(release, plan, a, bytes(20), b, c, d, runtime, response, blocks, kept) for a, b, c, d in random
-    ]
+    zeros = (bytes(32),) * 2
+    return [Draft(ran, a, bytes(20), Committed(b, c, d, zeros, zeros), kept) for a, b, c, d in random]
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -3,8 +3,9 @@
     python -m benchmarks.serving --wheels DIR [--model NAME] [--requests 600] [--threads N]
 
 DIR holds the wheels of benchmarks/wheels.txt. Both servers run all the time; a client asks one and the other
-for the same input of batch 1, in an order that changes each time. Prints a table in Markdown, and exits with
-1 if the median of the ratios misses a bar.
+for the same input of batch 1, in an order that changes each time. Both are started anew a few times, since a
+process is faster or slower by several percent all its life. Prints a table in Markdown, and exits with 1 if
+the median of the ratios misses a bar.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from modelreg_verifier.trace.program import Program
 BARS = {"minilm": 1.10}
 OTHERS = 1.25
 WARM = 20
+STARTS = 8
 DATATYPES = {"int64": "INT64", "int32": "INT32", "float32": "FP32"}
 Request = tuple[bytes, dict[str, str]]
 
@@ -100,13 +102,18 @@ def measure(root: Path, wheels: Path, model: Model, requests: int, threads: int)
     whole = {name: np.asarray(value) for name, value in model.fixed.items()}
     pairs = [(request({**sample, **whole}), request(sample)) for sample in samples]
     options = ("--plan", root / "plan", "--journal", root / "journal.sqlite")
-    with ExitStack() as held:
-        plain = held.enter_context(node(root / FILE, threads))
-        ours = held.enter_context(node(root / FILE, threads, *options))
-        in_turn((plain, ours), pairs, WARM)
-        before = plain.ticks(), ours.ticks()
-        times = in_turn((plain, ours), pairs, requests)
-        effort = (ours.ticks() - before[1]) / (plain.ticks() - before[0])
+    times, ticks = [], [0, 0]
+    for _ in range(STARTS):
+        with ExitStack() as held:
+            plain = held.enter_context(node(root / FILE, threads))
+            ours = held.enter_context(node(root / FILE, threads, *options))
+            in_turn((plain, ours), pairs, WARM)
+            before = plain.ticks(), ours.ticks()
+            times += in_turn((plain, ours), pairs, requests // STARTS)
+            ticks = [
+                spent + one.ticks() - at for spent, one, at in zip(ticks, (plain, ours), before, strict=True)
+            ]
+    effort = ticks[1] / ticks[0]
     ratio = statistics.median(b / a for a, b in times)
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
     cells = [

@@ -23,7 +23,6 @@ from tests.cli.test_node import URL, address
 from tests.cli.test_serve import MODEL as SERVED
 from tests.cli.test_serve import Serving, publish
 from tests.receipts.making import draft
-from tests.reference.receipt_log import commit
 from tests.serving import graphs
 
 STRANGER, OTHER = b"\x11" * 20, "0x" + "22" * 20
@@ -36,15 +35,9 @@ def sign_receipts(home, count=RECEIPTS, **changes):
     account = KeyStore(home / "keystore").load(config.key, config.password_file.read_text().strip())
     path = journal_of(home, config.key)
     path.parent.mkdir(exist_ok=True)
-    response = bytes(range(128))
-    commitments = {
-        "input_commit": commit(7, response[:32], response[32:64]),
-        "output_commit": commit(8, response[64:96], response[96:]),
-        "response": response,
-        **changes,
-    }
     journal = Journal(path, Signer(bytes(account.key)), receipt_domain(config.chain.chain_id))
-    signed = [journal.append(replace(draft(number), **commitments))[0] for number in range(count)]
+    made = [draft(number, response=bytes(range(128)), **changes) for number in range(count)]
+    signed = [journal.append(each)[0] for each in made]
     journal.close()
     return signed
 
@@ -227,7 +220,7 @@ def test_an_auditor_of_a_policy_challenges_the_receipts_of_others(world):
     done(node, "node", "register", "--endpoint", URL, "--bond", "2")
     done(node, "node", "enrol", made)
     release = ReleaseId.parse(done(node, "show", f"{MODEL}@1.0.0")["release_id"])
-    [signed] = sign_receipts(node, 1, client=STRANGER, release_id=release)
+    [signed] = sign_receipts(node, 1, client=STRANGER, release=release)
     done(node, "anchor")
     opened = done(auditor, "challenge", "open", saved(auditor, signed), "--policy", made)
     assert [row["outcome"] for row in done(node, "challenge", "answer")] == ["answered"]

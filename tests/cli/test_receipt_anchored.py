@@ -47,7 +47,7 @@ def sign_receipts(home, release, count):
     path = journal_of(home, config.key)
     path.parent.mkdir(exist_ok=True)
     with closing(Journal(path, signer_of(home), receipt_domain(config.chain.chain_id))) as journal:
-        return [journal.append(replace(draft(at), release_id=release))[0] for at in range(count)]
+        return [journal.append(draft(at, release=release))[0] for at in range(count)]
 
 
 class Anchored:

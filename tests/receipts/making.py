@@ -10,12 +10,14 @@ from modelreg.format.receipt import Domain, SignedReceipt
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import NumericClass, TracePlan
-from modelreg_verifier.receipts.journal import Draft, Journal
+from modelreg_verifier.receipts.committing import Committed
+from modelreg_verifier.receipts.journal import Draft, Journal, Ran
 from modelreg_verifier.receipts.kept import Kept, write_kept
 from modelreg_verifier.receipts.log import segments_of
 from modelreg_verifier.receipts.recorder import ReceiptRecorder
 from modelreg_verifier.receipts.segments import remove_segments
 from modelreg_verifier.serving.recorder import Inference, Loaded
+from tests.reference.receipt_log import commit
 
 DOMAIN = Domain(31337, b"\x11" * 20)
 NODE, OTHER = Signer(b"\x01" * 32), Signer(b"\x02" * 32)
@@ -58,13 +60,14 @@ def inference(cuts=CUTS, **changes):
     return Inference(**{**given, **changes})
 
 
-def draft(number=0, size=0):
-    """A draft with nothing behind its commitments; `size` bytes are kept."""
-    kept = Kept((bytes(32), bytes(32)), {"x": Tensor("UINT8", (size,), bytes(size))}, {}, None)
-    return Draft(
-        RELEASE, b"\x01" * 32, number.to_bytes(32, "big"), bytes(20), *(b"\x02" * 32,) * 4,
-        response=bytes(128), blocks={b"\x01" * 32: b"plan"}, kept=write_kept(kept),
-    )  # fmt: skip
+def draft(number=0, size=0, *, release=RELEASE, client=bytes(20), response=bytes(128)):
+    """A draft whose commitments are opened by `response`, with no cuts; `size` bytes are kept."""
+    salts, values = (response[:32], response[64:96]), (response[32:64], response[96:])
+    kept = Kept(salts, {"x": Tensor("UINT8", (size,), bytes(size))}, {}, None)
+    ran = Ran(release, b"\x01" * 32, b"\x02" * 32, {b"\x01" * 32: b"plan"})
+    commitments = [commit(tag, *pair) for tag, *pair in zip((7, 8), salts, values, strict=True)]
+    committed = Committed(*commitments, b"\x02" * 32, salts, values)
+    return Draft(ran, number.to_bytes(32, "big"), client, committed, write_kept(kept))
 
 
 @contextlib.contextmanager

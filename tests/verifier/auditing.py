@@ -89,11 +89,11 @@ class World:
         made = commit_to(trace.inputs, trace.outputs, trace.cuts, *([salts] if salts else []))
         signed = sign(self.receipt(made, plan, runtime, fields), DOMAIN, NODE)
         cuts = tuple(
-            CutOpening(number, made.cut_salts[number], prove_cut(made.cut_leaves, number), cut)
+            CutOpening(number, made.salts[2 + number], prove_cut(made.cut_leaves, number), cut)
             for number, cut in enumerate(trace.cuts)
         )
-        inputs = SetOpening(made.input_salt, trace.inputs)
-        return Opening(signed, plan, runtime, inputs, SetOpening(made.output_salt, trace.outputs), cuts)
+        inputs = SetOpening(made.salts[0], trace.inputs)
+        return Opening(signed, plan, runtime, inputs, SetOpening(made.salts[1], trace.outputs), cuts)
 
     def receipt(self, made, plan, runtime, fields):
         values = {

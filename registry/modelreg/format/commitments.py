@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from struct import Struct
 
 from modelreg.errors import FormatError, VerificationError
@@ -24,6 +24,7 @@ __all__ = [
     "check_opening",
     "commit",
     "cut_leaf",
+    "cut_leaves",
     "hash_each",
     "prove_cut",
     "trace_root",
@@ -52,7 +53,8 @@ _MAX_BLOCK = 2 << 20  # of a claim, which has more tensors than a commitment
 MAX_CUTS = (1 << 16) - 1
 _LEAF, _ROOT = b"\x05", b"\x06"
 _LENGTH = Struct("<I")
-_Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
+_Row = tuple[str, str, tuple[int, ...]]
+_Layout = tuple[_Row, ...]
 Hashing = Callable[[Sequence[bytes | memoryview]], list[bytes]]
 
 
@@ -139,28 +141,31 @@ def values_of(
     `hashing` hashes the data of many tensors with BLAKE3, perhaps some of them at a time.
     """
     # Python compares texts by code points, which is the order of their UTF-8.
-    ordered = [sorted(tensors.items()) if len(tensors) > 1 else list(tensors.items()) for tensors in sets]
-    layouts = [tuple([(name, item.datatype, item.dims) for name, item in tensors]) for tensors in ordered]
-    template, places = _template(tuple(layouts), most)
-    items = [item for tensors in ordered for _, item in tensors]
-    data = {id(item): item.data for item in items}
-    digests = dict(zip(data, hashing([*data.values()]), strict=True))
-    blocks = template % tuple([digests[id(item)] for item in items])
+    named = [row for tensors in sets for row in sorted(tensors.items())]
+    layout = tuple([(name, tensor.datatype, tensor.dims) for name, tensor in named])
+    template, places = _template(tuple(map(len, sets)), layout, most)
+    data = {id(tensor): tensor.data for _, tensor in named}
+    digests = hashing([*data.values()])
+    if len(data) < len(named):
+        once = dict(zip(data, digests, strict=True))
+        digests = [once[id(tensor)] for _, tensor in named]
+    blocks = template % tuple(digests)
     return hash_each([blocks[place] for place in places])
 
 
 @lru_cache(_TEMPLATES)
-def _template(layouts: tuple[_Layout, ...], most: int) -> tuple[bytes, list[slice]]:
-    """The blocks of sets with these names, datatypes and dims, `%b` for each digest, and where each will lie.
+def _template(counts: tuple[int, ...], layout: _Layout, most: int) -> tuple[bytes, list[slice]]:
+    """The blocks of sets that have so many of the tensors, `%b` for each digest, and where each will lie.
 
     A node makes the same blocks again and again, and only the digests differ.
     """
-    blocks = [_block(layout, most) for layout in layouts]
+    rows = iter(layout)
+    blocks = [_block(list(islice(rows, count)), most) for count in counts]
     ends = list(accumulate(map(len, blocks), initial=0))
     return b"".join(blocks).replace(b"%", b"%%").replace(_GAP, b"%b"), list(map(slice, ends, ends[1:]))
 
 
-def _block(layout: _Layout, most: int) -> bytes:
+def _block(layout: Sequence[_Row], most: int) -> bytes:
     if len(layout) > most:
         raise FormatError("tensors", expected=f"at most {most}", found=len(layout))
     for name, _, _ in layout:
@@ -200,6 +205,12 @@ def _pair(salt: bytes, hashed: bytes) -> bytes:
             "commitment", expected="salt and values of 32 bytes", found=[len(salt), len(hashed)]
         )
     return salt + hashed
+
+
+def cut_leaves(salts: Sequence[bytes], hashed: Sequence[bytes]) -> list[bytes]:
+    """The leaves of all cuts, by their salts and the `values` of their tensors. Raises FormatError."""
+    pairs = zip(salts, hashed, strict=True)
+    return [cut_leaf(cut, salt, values) for cut, (salt, values) in enumerate(pairs)]
 
 
 def cut_leaf(cut: int, salt: bytes, hashed: bytes) -> bytes:

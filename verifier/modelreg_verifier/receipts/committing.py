@@ -9,7 +9,7 @@ from modelreg.format.commitments import (
     Side,
     Tensor,
     commit,
-    cut_leaf,
+    cut_leaves,
     hash_each,
     trace_root,
     values_of,
@@ -22,40 +22,29 @@ SALT_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Salts of 32 bytes and the hashes of tensors; those of the cuts in the order of the cuts."""
+    """The commitments of a receipt, and what they are made of.
 
-    input_salt: bytes = field(repr=False)
-    input_values: bytes
-    output_salt: bytes = field(repr=False)
-    output_values: bytes
-    cut_salts: tuple[bytes, ...] = field(repr=False)
-    cut_values: tuple[bytes, ...]
+    Attributes:
+        input_commit: as in the receipt, and so the next two.
+        salts: 32 bytes each, of the inputs, of the outputs, and of the cuts in their order.
+        values: the hashes of their tensors.
+    """
 
-    @property
-    def input_commit(self) -> bytes:
-        """`inputCommit` of the receipt."""
-        return commit(Side.INPUT, self.input_salt, self.input_values)
-
-    @property
-    def output_commit(self) -> bytes:
-        """`outputCommit` of the receipt."""
-        return commit(Side.OUTPUT, self.output_salt, self.output_values)
+    input_commit: bytes
+    output_commit: bytes
+    trace_root: bytes
+    salts: tuple[bytes, ...] = field(repr=False)
+    values: tuple[bytes, ...]
 
     @property
     def cut_leaves(self) -> list[bytes]:
         """The leaves of the tree over the cuts."""
-        pairs = zip(self.cut_salts, self.cut_values, strict=True)
-        return [cut_leaf(cut, salt, hashed) for cut, (salt, hashed) in enumerate(pairs)]
-
-    @property
-    def trace_root(self) -> bytes:
-        """`traceRoot` of the receipt."""
-        return trace_root(self.cut_leaves)
+        return cut_leaves(self.salts[2:], self.values[2:])
 
     @property
     def response(self) -> bytes:
         """What answers a challenge on the ledger (receipt-log.md, section 5): 128 bytes."""
-        return self.input_salt + self.input_values + self.output_salt + self.output_values
+        return self.salts[0] + self.values[0] + self.salts[1] + self.values[1]
 
 
 def commit_to(
@@ -67,6 +56,12 @@ def commit_to(
 ) -> Committed:
     """Hash all tensors and draw a salt for each set. Raises FormatError for a set that has no commitment."""
     salts = random(SALT_BYTES * (2 + len(cuts)))
-    parts = [salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES)]
-    hashed = values_of([inputs, outputs, *cuts], hashing)
-    return Committed(parts[0], hashed[0], parts[1], hashed[1], tuple(parts[2:]), tuple(hashed[2:]))
+    parts = tuple([salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES)])
+    hashed = tuple(values_of([inputs, outputs, *cuts], hashing))
+    return Committed(
+        commit(Side.INPUT, parts[0], hashed[0]),
+        commit(Side.OUTPUT, parts[1], hashed[1]),
+        trace_root(cut_leaves(parts[2:], hashed[2:])),
+        parts,
+        hashed,
+    )

@@ -15,36 +15,35 @@ from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import INTEGER_END, SCHEMA, Domain, Receipt, SignedReceipt
 from modelreg.format.signature import Signer
 from modelreg.store.lock import file_lock
+from modelreg_verifier.receipts.committing import Committed
 from modelreg_verifier.receipts.database import connect, create, durably, translated
 from modelreg_verifier.receipts.log import HEAD_BYTES, entry_head, index_log, segments_of
 from modelreg_verifier.receipts.segments import Retention, SegmentWriter
 
-__all__ = ["Draft", "Journal"]
+__all__ = ["Draft", "Journal", "Ran"]
 
 _UNINDEXED_MAX = 64  # a millisecond's work
 _MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A receipt that lacks its node, place and time.
-
-    Attributes:
-        response: what answers a challenge on the ledger, 128 bytes.
-        blocks: the plan's and the runtime's, by digest.
-        kept: what `kept.write_kept` gave.
-    """
+class Ran:
+    """What every receipt of a loaded file says; `blocks` are the plan's and the runtime's, by digest."""
 
     release_id: ReleaseId
     plan_id: bytes
+    runtime_fingerprint: bytes
+    blocks: Mapping[bytes, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A receipt that lacks its node, place and time; `kept` is what `kept.write_kept` gave."""
+
+    ran: Ran
     request_id: bytes
     client: bytes
-    input_commit: bytes
-    output_commit: bytes
-    trace_root: bytes
-    runtime_fingerprint: bytes
-    response: bytes = field(repr=False)
-    blocks: Mapping[bytes, bytes] = field(repr=False)
+    committed: Committed
     kept: list[bytes | memoryview] = field(repr=False)
 
 
@@ -119,7 +118,7 @@ class Journal:
         with self._turn:
             if self._closed:
                 raise UnreachableError("the journal is closed")
-            self._note_blocks(draft.blocks)
+            self._note_blocks(draft.ran.blocks)
             if self._unindexed >= _UNINDEXED_MAX:
                 self._index()
             seq, previous = self._next or self._read_next()
@@ -129,7 +128,7 @@ class Journal:
             digest = receipt.digest(self.domain)
             signed = SignedReceipt(receipt, self._signer.sign(digest))
             self._next = None  # until it is known how the write ended
-            self._segments.append([entry_head(signed, digest, draft.response, size), *draft.kept])
+            self._segments.append([entry_head(signed, digest, draft.committed.response, size), *draft.kept])
             self._next = self._written = seq + 1, digest
             self._unindexed += 1
         return signed, digest
@@ -177,17 +176,18 @@ class Journal:
         return found
 
     def _receipt(self, draft: Draft, seq: int, previous: bytes) -> Receipt:
+        ran, committed = draft.ran, draft.committed
         return Receipt(
             SCHEMA,
             self.node,
-            draft.release_id,
-            draft.plan_id,
+            ran.release_id,
+            ran.plan_id,
             draft.request_id,
             draft.client,
-            draft.input_commit,
-            draft.output_commit,
-            draft.trace_root,
-            draft.runtime_fingerprint,
+            committed.input_commit,
+            committed.output_commit,
+            committed.trace_root,
+            ran.runtime_fingerprint,
             self.epoch,
             seq,
             max(0, int(self._clock())),

@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 from modelreg.errors import FormatError, InputError, UnreachableError
@@ -13,7 +12,7 @@ from modelreg.format.receipt import SignedReceipt
 from modelreg.format.receipt_text import answer_text, to_header
 from modelreg.format.trace_plan import TracePlan
 from modelreg_verifier.receipts.committing import Committed, commit_to
-from modelreg_verifier.receipts.journal import Draft, Journal
+from modelreg_verifier.receipts.journal import Draft, Journal, Ran
 from modelreg_verifier.receipts.kept import Kept, write_kept
 from modelreg_verifier.receipts.opening import BYTES_MAX
 from modelreg_verifier.serving.protocol import Scalar
@@ -51,7 +50,7 @@ class ReceiptRecorder:
         self, journal: Journal, plans: Plans, *, keep_all: bool = False, hashing: Hashing = hash_each
     ) -> None:
         self._journal, self._keep_all, self._hashing = journal, keep_all, hashing
-        self._named = lru_cache(1024)(lambda loaded: _Named.of(loaded, plans(loaded.release, loaded.file)))
+        self._ran = lru_cache(1024)(lambda loaded: _ran(loaded, plans(loaded.release, loaded.file)))
 
     @property
     def room(self) -> tuple[int, int]:
@@ -65,57 +64,36 @@ class ReceiptRecorder:
         salts = _truth(inference.parameters, _SALTS)
         _require_readable(inference)
         try:
-            committed, draft = self._draft(inference, request_id, client)
+            draft = self._draft(inference, request_id, client)
             signed, digest = self._journal.append(draft)
         except (FormatError, InputError) as error:
             # Not the client's mistake, as these two would mean to whoever asked.
             raise UnreachableError("no receipt", found=str(error)) from error
-        return _addition(signed, digest, committed if salts else None)
+        return _addition(signed, digest, draft.committed if salts else None)
 
-    def _draft(self, inference: Inference, request_id: bytes, client: bytes) -> tuple[Committed, Draft]:
-        named = self._named(inference.loaded)
+    def _draft(self, inference: Inference, request_id: bytes, client: bytes) -> Draft:
         found = commit_to(inference.inputs, inference.outputs, inference.cuts, hashing=self._hashing)
-        salts = (found.input_salt, found.output_salt, *found.cut_salts)
         small = sum([len(each.data) for each in inference.outputs.values()]) <= _OUTPUTS_KEPT
         outputs = inference.outputs if self._keep_all or small else None
         cuts = inference.cuts if self._keep_all else None
-        return found, Draft(
-            release_id=inference.loaded.release,
-            plan_id=named.plan_id,
-            request_id=request_id,
-            client=client,
-            input_commit=found.input_commit,
-            output_commit=found.output_commit,
-            trace_root=found.trace_root,
-            runtime_fingerprint=named.fingerprint,
-            response=found.response,
-            blocks=named.blocks,
-            kept=write_kept(Kept(salts, inference.inputs, outputs, cuts)),
-        )
+        kept = write_kept(Kept(found.salts, inference.inputs, outputs, cuts))
+        return Draft(self._ran(inference.loaded), request_id, client, found, kept)
 
 
 def _addition(signed: SignedReceipt, digest: bytes, committed: Committed | None) -> Addition:
     parameters: dict[str, Scalar] = {_RECEIPT: answer_text(signed, digest)}
     if committed is not None:
-        parameters["modelreg_input_salt"] = f"0x{committed.input_salt.hex()}"
-        parameters["modelreg_output_salt"] = f"0x{committed.output_salt.hex()}"
+        parameters["modelreg_input_salt"] = f"0x{committed.salts[0].hex()}"
+        parameters["modelreg_output_salt"] = f"0x{committed.salts[1].hex()}"
     return Addition(parameters, {HEADER: to_header(signed)})
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """What every receipt of a loaded file says, and the blocks by their digests."""
-
-    plan_id: bytes
-    fingerprint: bytes
-    blocks: Mapping[bytes, bytes]
-
-    @classmethod
-    def of(cls, loaded: Loaded, plan: TracePlan) -> "_Named":
-        if loaded.cuts != plan.cuts:  # no auditor could follow what is signed
-            raise FormatError("cuts of a model", expected="those of its plan", found=len(loaded.cuts))
-        plan_id, fingerprint = plan.plan_id, loaded.runtime.fingerprint
-        return cls(plan_id, fingerprint, {plan_id: bytes(plan), fingerprint: bytes(loaded.runtime)})
+def _ran(loaded: Loaded, plan: TracePlan) -> Ran:
+    if loaded.cuts != plan.cuts:  # no auditor could follow what is signed
+        raise FormatError("cuts of a model", expected="those of its plan", found=len(loaded.cuts))
+    plan_id, fingerprint = plan.plan_id, loaded.runtime.fingerprint
+    blocks = {plan_id: bytes(plan), fingerprint: bytes(loaded.runtime)}
+    return Ran(loaded.release, plan_id, fingerprint, blocks)
 
 
 def _require_readable(inference: Inference) -> None:
