@@ -417,6 +417,10 @@ def refused():
     yield "external_without_location", model((5, external("x", 1, [1], offset="0")))
     yield "external_with_data_inside", model((5, external("x", 1, [1], (9, bytes(4)), location="w.bin")))
     yield "external_strings", model((5, external("x", 8, [1], location="w.bin")))
+    for kind, size in ((1, 8), (5, 4)):
+        fixed = varint(13 << 3 | kind) + bytes(size)
+        yield f"external_data_as_{size}_bytes", model((5, tensor("w", 3, [1], (9, b"x")) + fixed))
+    yield "external_data_as_an_integer", model((5, tensor("w", 3, [1], (9, b"x"), (13, 1))))
     yield "external_unknown_type", model((5, external("x", 99, [1], location="w.bin")))
     yield (
         "external_key_twice",

@@ -150,8 +150,10 @@ def _refuse_two_kinds(said: _Fields, item: Field) -> None:
 
 def _add_property(wire: Wire, item: Field, properties: dict[str, str]) -> None:
     """StringStringEntryProto: key 1, value 2."""
+    if item.type is not WireType.BYTES:
+        raise FormatError("ONNX external data", expected="messages", found=f"{item.type.name} at {item.offset}")
     entry = ["", ""]
-    for part in wire.fields(item.offset, item.end if item.type is WireType.BYTES else item.offset):
+    for part in wire.fields(item.offset, item.end):
         if part.number in (1, 2):
             entry[part.number - 1] = wire.text(part, _MAX_VALUE_BYTES)
     if entry[0] in properties or len(properties) == _MAX_PROPERTIES:
