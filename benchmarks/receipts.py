@@ -23,9 +23,10 @@ from modelreg.format.commitments import Tensor
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SCHEMA, Domain, Receipt, SignedReceipt, sign
 from modelreg.format.signature import Signer
+from modelreg.format.values import lay_out
 from modelreg_verifier.receipts.committing import Committed
 from modelreg_verifier.receipts.journal import Draft, Journal, Ran
-from modelreg_verifier.receipts.kept import Kept, write_kept
+from modelreg_verifier.receipts.kept import write_kept
 
 BATCH = 100_000
 GAS = Path(__file__).resolve().parents[1] / "contracts" / "gas-snapshot.json"
@@ -56,7 +57,7 @@ def receipts(count: int) -> list[Receipt]:
 
 def drafts(count: int) -> list[Draft]:
     """What the journal gets of so many small inferences."""
-    kept = write_kept(Kept((bytes(32),) * 14, INPUT, INPUT, None))
+    kept = write_kept((bytes(32),) * 14, *lay_out([INPUT, INPUT]), outputs=True, cuts=False)
     plan, runtime = secrets.token_bytes(32), secrets.token_bytes(32)
     ran = Ran(ReleaseId(secrets.token_bytes(32)), plan, runtime, {plan: b"", runtime: b""})
     random = [[secrets.token_bytes(32) for _ in range(4)] for _ in range(count)]

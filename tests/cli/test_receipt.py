@@ -17,10 +17,11 @@ import tritonclient.http as triton
 
 from modelreg.config import read_config
 from modelreg.format import receipt_text
-from modelreg.format.commitments import Side, Tensor, check_opening, values
+from modelreg.format.commitments import Side, Tensor, check_opening
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain, Receipt, SignedReceipt, sign
 from modelreg.format.signature import Signer
+from modelreg.format.values import values
 from modelreg.ledger.artifact import load_artifact
 from modelreg_verifier.receipts import opening_check
 from modelreg_verifier.receipts.access import HEADER as ASK

@@ -1,5 +1,6 @@
 """Batches against a reference by hand, and what a node could put in the place of a receipt."""
 
+import dataclasses
 import json
 import time
 
@@ -65,7 +66,7 @@ def receipt(seq, **changes):
         "seq": seq,
         "issued_at": 7,
     }
-    words = {name: word for name in Receipt.__dataclass_fields__ if name not in fields}
+    words = {item.name: word for item in dataclasses.fields(Receipt) if item.init and item.name not in fields}
     return Receipt(**{**words, **fields, **changes})
 
 

@@ -19,9 +19,9 @@ from modelreg.format.commitments import (
     cut_leaf,
     prove_cut,
     trace_root,
-    values,
     verify_cut,
 )
+from modelreg.format.values import values
 from tests.reference import receipt as reference
 from tests.reference.receipt_vectors import VECTORS
 
@@ -121,7 +121,7 @@ def test_arrays_are_hashed_where_they_lie():
 
 
 def test_limits_are_checked_before_anything_is_hashed(monkeypatch):
-    monkeypatch.setattr("modelreg.format.commitments.blake3_256", None)
+    monkeypatch.setattr("modelreg.format.values.blake3_256", None)
     one = Tensor("BOOL", (), b"\x01")
     with pytest.raises(FormatError):
         values({f"t{number}": one for number in range(257)})

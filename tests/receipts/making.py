@@ -10,9 +10,10 @@ from modelreg.format.receipt import Domain, SignedReceipt
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import NumericClass, TracePlan
+from modelreg.format.values import lay_out
 from modelreg_verifier.receipts.committing import Committed
 from modelreg_verifier.receipts.journal import Draft, Journal, Ran
-from modelreg_verifier.receipts.kept import Kept, write_kept
+from modelreg_verifier.receipts.kept import write_kept
 from modelreg_verifier.receipts.log import segments_of
 from modelreg_verifier.receipts.recorder import ReceiptRecorder
 from modelreg_verifier.receipts.segments import remove_segments
@@ -63,11 +64,12 @@ def inference(cuts=CUTS, **changes):
 def draft(number=0, size=0, *, release=RELEASE, client=bytes(20), response=bytes(128)):
     """A draft whose commitments are opened by `response`, with no cuts; `size` bytes are kept."""
     salts, values = (response[:32], response[64:96]), (response[32:64], response[96:])
-    kept = Kept(salts, {"x": Tensor("UINT8", (size,), bytes(size))}, {}, None)
+    layout, tensors = lay_out([{"x": Tensor("UINT8", (size,), bytes(size))}, {}])
+    kept = write_kept(salts, layout, tensors, outputs=True, cuts=False)
     ran = Ran(release, b"\x01" * 32, b"\x02" * 32, {b"\x01" * 32: b"plan"})
     commitments = [commit(tag, *pair) for tag, *pair in zip((7, 8), salts, values, strict=True)]
     committed = Committed(*commitments, b"\x02" * 32, salts, values)
-    return Draft(ran, number.to_bytes(32, "big"), client, committed, write_kept(kept))
+    return Draft(ran, number.to_bytes(32, "big"), client, committed, kept)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ import tracemalloc
 import pytest
 
 from modelreg.errors import FormatError, VerificationError
-from modelreg.format.commitments import Tensor, values
+from modelreg.format.commitments import Tensor
 from modelreg.format.receipt import Domain
 from modelreg.format.signature import Signer
+from modelreg.format.values import values
 from modelreg_verifier.receipts.claim import TENSORS_MAX, Claim, read_claim, sign_claim, write_claim
 from tests.receipts.making import floats
 from tests.reference import claims as reference

@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 from blake3 import blake3
 
-from modelreg.format.commitments import values, values_of
+from modelreg.format.values import lay_out, values, values_of
 from modelreg_verifier.receipts import halving
 from tests.receipts.making import CUTS, INPUTS, floats
 
@@ -31,5 +31,6 @@ def test_both_halves_are_used(monkeypatch):
 def test_sets_have_the_same_values(monkeypatch):
     monkeypatch.setattr(halving, "_BYTES_MIN", 1)
     sets = [INPUTS, *CUTS, {"a": floats(1.0), "b": floats()}, {}]
+    laid = lay_out(sets)
     with closing(halving.Halves()) as hashing:
-        assert values_of(sets, hashing) == values_of(sets) == [values(each) for each in sets]
+        assert values_of(*laid, hashing) == values_of(*laid) == [values(each) for each in sets]

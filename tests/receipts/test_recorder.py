@@ -7,8 +7,9 @@ import pytest
 
 from modelreg.errors import FormatError, InputError, UnreachableError
 from modelreg.format import receipt_text
-from modelreg.format.commitments import Side, Tensor, check_opening, hash_each, trace_root, values, values_of
+from modelreg.format.commitments import Side, Tensor, check_opening, trace_root
 from modelreg.format.trace_plan import TracePlan
+from modelreg.format.values import hash_each, lay_out, values, values_of
 from modelreg_verifier.receipts import recorder as recorder_module
 from modelreg_verifier.receipts.committing import commit_to
 from modelreg_verifier.receipts.recorder import HEADER, bare_plan
@@ -77,7 +78,7 @@ def test_salts_are_fresh(opened):
     receipts = [signed_of(record(opened)).receipt for _ in range(2)]
     for name in ("input_commit", "output_commit", "trace_root", "request_id"):
         assert len({getattr(found, name) for found in receipts}) == 2
-    committed = commit_to(INPUTS, OUTPUTS, CUTS)
+    committed = commit_to(*lay_out([INPUTS, OUTPUTS, *CUTS]))
     assert len(set(committed.salts)) == 2 + len(CUTS)
 
 
@@ -181,7 +182,7 @@ def test_a_tensor_of_several_sets_is_hashed_once():
     hashed = []
     shared = CUTS[0]["a"]
     sets = [{"a": shared}, {"a": shared, "b": CUTS[1]["b"]}]
-    found = values_of(sets, lambda data: hashed.extend(data) or hash_each(data))
+    found = values_of(*lay_out(sets), lambda data: hashed.extend(data) or hash_each(data))
     assert len(hashed) == 2
     assert found == [values(CUTS[0]), values(CUTS[1])]
 

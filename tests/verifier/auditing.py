@@ -6,11 +6,12 @@ import blake3
 import numpy as np
 
 from modelreg.format.calibration import Calibration, Distance, Row
-from modelreg.format.commitments import Tensor, prove_cut
+from modelreg.format.commitments import Tensor, cut_leaves, prove_cut
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import Domain, Receipt, sign
 from modelreg.format.signature import Signer
 from modelreg.format.trace_plan import TracePlan
+from modelreg.format.values import lay_out
 from modelreg_verifier.audit.judge import Subject
 from modelreg_verifier.receipts.committing import commit_to
 from modelreg_verifier.receipts.opening import CutOpening, Opening, SetOpening
@@ -86,10 +87,12 @@ class World:
         plan, runtime = (
             block if isinstance(block, bytes) else bytes(block) for block in (plan, runtime or self.runtime)
         )
-        made = commit_to(trace.inputs, trace.outputs, trace.cuts, *([salts] if salts else []))
+        laid = lay_out([trace.inputs, trace.outputs, *trace.cuts])
+        made = commit_to(*laid, *([salts] if salts else []))
+        leaves = cut_leaves(made.salts[2:], made.values[2:])
         signed = sign(self.receipt(made, plan, runtime, fields), DOMAIN, NODE)
         cuts = tuple(
-            CutOpening(number, made.salts[2 + number], prove_cut(made.cut_leaves, number), cut)
+            CutOpening(number, made.salts[2 + number], prove_cut(leaves, number), cut)
             for number, cut in enumerate(trace.cuts)
         )
         inputs = SetOpening(made.salts[0], trace.inputs)

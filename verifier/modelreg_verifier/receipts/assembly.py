@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from modelreg.errors import FormatError, NotFoundError, VerificationError
-from modelreg.format.commitments import Tensor, cut_leaf, prove_cut, values_of
+from modelreg.format.commitments import Tensor, cut_leaves, prove_cut
 from modelreg.format.names import ReleaseId
 from modelreg.format.trace_plan import TracePlan
+from modelreg.format.values import lay_out, values_of
 from modelreg_verifier.receipts.opening import CutOpening, Opening, SetOpening
 from modelreg_verifier.receipts.opening_check import check_opening
 from modelreg_verifier.receipts.records import Records
@@ -80,6 +81,5 @@ def _cuts(
 ) -> tuple[CutOpening, ...]:
     if not len(cuts) == len(salts) == len(plan.cuts):
         raise VerificationError("cuts that are kept", expected=len(plan.cuts), found=[len(cuts), len(salts)])
-    pairs = zip(salts, values_of(cuts), strict=True)
-    leaves = [cut_leaf(number, salt, hashed) for number, (salt, hashed) in enumerate(pairs)]
+    leaves = cut_leaves(salts, values_of(*lay_out(cuts)))
     return tuple(CutOpening(n, salts[n], prove_cut(leaves, n), cuts[n]) for n in wanted)

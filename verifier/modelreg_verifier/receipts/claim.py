@@ -7,10 +7,11 @@ from typing import BinaryIO
 
 from modelreg.errors import FormatError, VerificationError
 from modelreg.format import schema
-from modelreg.format.commitments import Tensor, values
+from modelreg.format.commitments import Tensor
 from modelreg.format.digest import DIGEST_BYTES, keccak256
 from modelreg.format.receipt import Domain, typed_digest
 from modelreg.format.signature import SIGNATURE_BYTES, Signer, recover
+from modelreg.format.values import values
 from modelreg_verifier.receipts import framing
 
 __all__ = ["BYTES_MAX", "SEGMENTS_MAX", "TENSORS_MAX", "Claim", "read_claim", "sign_claim", "write_claim"]

@@ -1,19 +1,11 @@
 """What a receipt says of the tensors of an inference. docs/spec/receipt.md, sections 3 and 4."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from modelreg.format.commitments import (
-    Hashing,
-    Side,
-    Tensor,
-    commit,
-    cut_leaves,
-    hash_each,
-    trace_root,
-    values_of,
-)
+from modelreg.format.commitments import Side, Tensor, commit, cut_leaves, trace_root
+from modelreg.format.values import Hashing, Layout, hash_each, values_of
 
 __all__ = ["SALT_BYTES", "Committed", "commit_to"]
 
@@ -37,27 +29,25 @@ class Committed:
     values: tuple[bytes, ...]
 
     @property
-    def cut_leaves(self) -> list[bytes]:
-        """The leaves of the tree over the cuts."""
-        return cut_leaves(self.salts[2:], self.values[2:])
-
-    @property
     def response(self) -> bytes:
         """What answers a challenge on the ledger (receipt-log.md, section 5): 128 bytes."""
         return self.salts[0] + self.values[0] + self.salts[1] + self.values[1]
 
 
 def commit_to(
-    inputs: Mapping[str, Tensor],
-    outputs: Mapping[str, Tensor],
-    cuts: Sequence[Mapping[str, Tensor]],
+    layout: Layout,
+    tensors: Sequence[Tensor],
     random: Callable[[int], bytes] = os.urandom,
     hashing: Hashing = hash_each,
 ) -> Committed:
-    """Hash all tensors and draw a salt for each set. Raises FormatError for a set that has no commitment."""
-    salts = random(SALT_BYTES * (2 + len(cuts)))
+    """Hash inputs, outputs and the cuts, as they were laid out, and draw a salt for each.
+
+    Raises:
+        FormatError: a set has no commitment.
+    """
+    salts = random(SALT_BYTES * len(layout.sets))
     parts = tuple([salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES)])
-    hashed = tuple(values_of([inputs, outputs, *cuts], hashing))
+    hashed = tuple(values_of(layout, tensors, hashing))
     return Committed(
         commit(Side.INPUT, parts[0], hashed[0]),
         commit(Side.OUTPUT, parts[1], hashed[1]),

@@ -8,13 +8,12 @@ from typing import Any, BinaryIO, NamedTuple
 from modelreg.errors import FormatError
 from modelreg.format import canonical, schema
 from modelreg.format.commitments import Tensor
+from modelreg.format.values import lay_out
 
 __all__ = [
-    "Layout",
     "Slot",
     "check_total",
     "end",
-    "layout",
     "payload",
     "read_header",
     "read_table",
@@ -39,23 +38,14 @@ class Slot(NamedTuple):
     size: int
 
 
-Layout = tuple[tuple[str, str, tuple[int, ...], int], ...]
-"""What slots have, as plain tuples: those of a set are made for each inference."""
-
-
-def layout(tensors: Mapping[str, Tensor]) -> Layout:
-    """All of a set but its bytes, in ascending order of the names."""
-    return tuple([(name, item.datatype, item.dims, len(item.data)) for name, item in sorted(tensors.items())])
-
-
-def rows(slots: Layout) -> list[list[Any]]:
+def rows(layout: Iterable[tuple[str, str, tuple[int, ...], int]]) -> list[list[Any]]:
     """The rows that stand for a set in a header."""
-    return [[name, datatype, list(dims), size] for name, datatype, dims, size in slots]
+    return [[name, datatype, list(dims), size] for name, datatype, dims, size in layout]
 
 
 def table(tensors: Mapping[str, Tensor]) -> list[list[Any]]:
     """The rows of tensors."""
-    return rows(layout(tensors))
+    return rows(lay_out([tensors])[0].sets[0])
 
 
 def payload(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:

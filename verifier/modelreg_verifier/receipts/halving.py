@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 
-from modelreg.format.commitments import hash_each
+from modelreg.format.values import hash_each
 
 __all__ = ["Halves"]
 

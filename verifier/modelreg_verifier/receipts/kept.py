@@ -9,9 +9,9 @@ from modelreg.errors import FormatError
 from modelreg.format import schema
 from modelreg.format.commitments import Tensor
 from modelreg.format.trace_plan import MAX_CUTS
+from modelreg.format.values import Layout
 from modelreg_verifier.receipts import framing
 from modelreg_verifier.receipts.committing import SALT_BYTES
-from modelreg_verifier.receipts.framing import Layout
 
 __all__ = ["Kept", "read_kept", "write_kept"]
 
@@ -31,34 +31,29 @@ class Kept:
     cuts: Sequence[Mapping[str, Tensor]] | None = field(repr=False)
 
 
-def write_kept(kept: Kept) -> list[bytes | memoryview]:
-    """The parts to write, one after the other."""
-    outputs, cuts = kept.outputs or {}, kept.cuts or ()
-    layouts = (
-        framing.layout(kept.inputs),
-        None if kept.outputs is None else framing.layout(outputs),
-        None if kept.cuts is None else tuple(map(framing.layout, cuts)),
-    )
-    start, end = _header(len(kept.salts), *layouts)
-    tensors = [part for each in (kept.inputs, outputs, *cuts) for part in framing.payload(each)]
-    return [start, b"".join(kept.salts), end, *tensors]
+def write_kept(
+    salts: Sequence[bytes], layout: Layout, tensors: Sequence[Tensor], *, outputs: bool, cuts: bool
+) -> list[bytes | memoryview]:
+    """The parts to write, one after the other: salts, inputs, outputs and cuts if they are to be kept."""
+    start, end, count = _header(layout, outputs, cuts)
+    return [start, b"".join(salts), end, *[tensor.data for tensor in tensors[:count]]]
 
 
 @lru_cache(_HEADERS)
-def _header(
-    salts: int, inputs: Layout, outputs: Layout | None, cuts: tuple[Layout, ...] | None
-) -> tuple[bytes, bytes]:
-    """What stands before and behind the salts: a node writes the same again and again."""
-    gap = _GAP * salts
+def _header(layout: Layout, outputs: bool, cuts: bool) -> tuple[bytes, bytes, int]:  # noqa: FBT001
+    """What stands before and behind the salts, and how many tensors follow."""
+    gap = _GAP * len(layout.sets)
+    tables = [framing.rows(rows) for rows in layout.sets]
     header = {
         "kind": _KIND,
         "salts": gap,
-        "inputs": framing.rows(inputs),
-        "outputs": None if outputs is None else framing.rows(outputs),
-        "cuts": None if cuts is None else list(map(framing.rows, cuts)),
+        "inputs": tables[0],
+        "outputs": tables[1] if outputs else None,
+        "cuts": tables[2:] if cuts else None,
     }
     start, _, end = framing.write_header(header).partition(gap)
-    return start, end
+    kept = layout.sets[: 1 + outputs] + (layout.sets[2:] if cuts else ())
+    return start, end, sum(map(len, kept))
 
 
 def read_kept(raw: bytes) -> Kept:

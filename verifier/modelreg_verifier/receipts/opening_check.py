@@ -1,11 +1,12 @@
 """Whether an opening opens its receipt. Specified in docs/spec/openings.md, section 3. No input or output."""
 
 from modelreg.errors import VerificationError
-from modelreg.format.commitments import Side, trace_root, values, verify_cut
+from modelreg.format.commitments import Side, trace_root, verify_cut
 from modelreg.format.commitments import check_opening as check_side
 from modelreg.format.digest import HashAlgorithm
 from modelreg.format.runtime_info import RuntimeInfo
 from modelreg.format.trace_plan import TracePlan
+from modelreg.format.values import values
 from modelreg_verifier.receipts.opening import Opening, SetOpening
 
 __all__ = ["check_commitments", "check_opening", "check_plan", "check_runtime", "missing_parts"]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from modelreg.errors import FormatError, InputError, UnreachableError
-from modelreg.format.commitments import Hashing, hash_each
 from modelreg.format.names import ReleaseId
 from modelreg.format.receipt import SignedReceipt
 from modelreg.format.receipt_text import answer_text, to_header
 from modelreg.format.trace_plan import TracePlan
+from modelreg.format.values import Hashing, Layout, hash_each, lay_out
 from modelreg_verifier.receipts.committing import Committed, commit_to
 from modelreg_verifier.receipts.journal import Draft, Journal, Ran
-from modelreg_verifier.receipts.kept import Kept, write_kept
+from modelreg_verifier.receipts.kept import write_kept
 from modelreg_verifier.receipts.opening import BYTES_MAX
 from modelreg_verifier.serving.protocol import Scalar
 from modelreg_verifier.serving.recorder import Addition, Inference, Loaded
@@ -62,22 +62,18 @@ class ReceiptRecorder:
         request_id = _hex(inference.parameters, _REQUEST_ID, 32) or os.urandom(32)
         client = _hex(inference.parameters, _CLIENT, 20) or _NOBODY
         salts = _truth(inference.parameters, _SALTS)
-        _require_readable(inference)
+        layout, tensors = lay_out((inference.inputs, inference.outputs, *inference.cuts))
+        _require_readable(layout)
         try:
-            draft = self._draft(inference, request_id, client)
+            committed = commit_to(layout, tensors, hashing=self._hashing)
+            outputs = self._keep_all or layout.sizes[1] <= _OUTPUTS_KEPT
+            kept = write_kept(committed.salts, layout, tensors, outputs=outputs, cuts=self._keep_all)
+            draft = Draft(self._ran(inference.loaded), request_id, client, committed, kept)
             signed, digest = self._journal.append(draft)
         except (FormatError, InputError) as error:
             # Not the client's mistake, as these two would mean to whoever asked.
             raise UnreachableError("no receipt", found=str(error)) from error
-        return _addition(signed, digest, draft.committed if salts else None)
-
-    def _draft(self, inference: Inference, request_id: bytes, client: bytes) -> Draft:
-        found = commit_to(inference.inputs, inference.outputs, inference.cuts, hashing=self._hashing)
-        small = sum([len(each.data) for each in inference.outputs.values()]) <= _OUTPUTS_KEPT
-        outputs = inference.outputs if self._keep_all or small else None
-        cuts = inference.cuts if self._keep_all else None
-        kept = write_kept(Kept(found.salts, inference.inputs, outputs, cuts))
-        return Draft(self._ran(inference.loaded), request_id, client, found, kept)
+        return _addition(signed, digest, committed if salts else None)
 
 
 def _addition(signed: SignedReceipt, digest: bytes, committed: Committed | None) -> Addition:
@@ -96,10 +92,9 @@ def _ran(loaded: Loaded, plan: TracePlan) -> Ran:
     return Ran(loaded.release, plan_id, fingerprint, blocks)
 
 
-def _require_readable(inference: Inference) -> None:
+def _require_readable(layout: Layout) -> None:
     """Refuse what could be signed, and then not be opened to a reader with the limits of openings.md."""
-    sets = (inference.inputs, inference.outputs, *inference.cuts)
-    total = sum([len(tensor.data) for tensors in sets for tensor in tensors.values()])
+    total = sum(layout.sizes)
     if total > BYTES_MAX:
         raise InputError(
             "the opening of this inference would be too large",
