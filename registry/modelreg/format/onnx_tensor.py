@@ -151,7 +151,8 @@ def _refuse_two_kinds(said: _Fields, item: Field) -> None:
 def _add_property(wire: Wire, item: Field, properties: dict[str, str]) -> None:
     """StringStringEntryProto: key 1, value 2."""
     if item.type is not WireType.BYTES:
-        raise FormatError("ONNX external data", expected="messages", found=f"{item.type.name} at {item.offset}")
+        found = f"{item.type.name} at {item.offset}"
+        raise FormatError("ONNX external data", expected="messages", found=found)
     entry = ["", ""]
     for part in wire.fields(item.offset, item.end):
         if part.number in (1, 2):
