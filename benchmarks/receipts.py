@@ -57,7 +57,7 @@ def receipts(count: int) -> list[Receipt]:
 
 def drafts(count: int) -> list[Draft]:
     """What the journal gets of so many small inferences."""
-    kept = write_kept((bytes(32),) * 14, *lay_out([INPUT, INPUT]), outputs=True, cuts=False)
+    kept = write_kept((bytes(32),) * 14, *lay_out([INPUT, INPUT]), outputs=True, everything=False)
     plan, runtime = secrets.token_bytes(32), secrets.token_bytes(32)
     ran = Ran(ReleaseId(secrets.token_bytes(32)), plan, runtime, {plan: b"", runtime: b""})
     random = [[secrets.token_bytes(32) for _ in range(4)] for _ in range(count)]

@@ -65,7 +65,7 @@ def draft(number=0, size=0, *, release=RELEASE, client=bytes(20), response=bytes
     """A draft whose commitments are opened by `response`, with no cuts; `size` bytes are kept."""
     salts, values = (response[:32], response[64:96]), (response[32:64], response[96:])
     layout, tensors = lay_out([{"x": Tensor("UINT8", (size,), bytes(size))}, {}])
-    kept = write_kept(salts, layout, tensors, outputs=True, cuts=False)
+    kept = write_kept(salts, layout, tensors, outputs=True, everything=False)
     ran = Ran(release, b"\x01" * 32, b"\x02" * 32, {b"\x01" * 32: b"plan"})
     commitments = [commit(tag, *pair) for tag, *pair in zip((7, 8), salts, values, strict=True)]
     committed = Committed(*commitments, b"\x02" * 32, salts, values)

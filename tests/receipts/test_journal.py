@@ -449,6 +449,17 @@ def test_the_newest_file_is_removed_under_a_node(tmp_path, path, records):
         assert records(path).unbatched() == (again.epoch, 0, 2)
 
 
+def test_the_newest_file_is_removed_and_the_next_entry_begins_another(tmp_path, path):
+    """The gap would keep all that follows out of the index."""
+    with journal(tmp_path, retention=Retention(segment_bytes=4000)) as opened:
+        appended(opened, 3)
+        for name in segment_files(tmp_path):
+            (segments_of(path) / name).unlink()
+        for _ in range(2):
+            with pytest.raises(UnreachableError, match="removed"):
+                appended(opened, 1, size=3000)
+
+
 def test_power_took_the_end_of_a_file_and_left_the_next(tmp_path, path, records):
     """Behind the gap nothing was anchored: the epoch ends before it, and later ones are not held up."""
     with journal(tmp_path, retention=Retention(segment_bytes=2000)) as opened:

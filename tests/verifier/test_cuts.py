@@ -128,6 +128,17 @@ def test_the_last_cut_takes_the_place_of_one_that_stands_too_near():
     assert ("r",) not in cuts
 
 
+def test_no_cut_comes_twice():
+    """Not even where many nodes between two places make nothing of the input."""
+    constants = " ".join(f"c{at} = Constant <value = float[4] {{1, 2, 3, 4}}> ()" for at in range(8))
+    sums = " ".join(f"b{at + 1} = Add(b{at}, c{at})" for at in range(8))
+    w = "<float[4, 4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}>"
+    nodes = f"a = MatMul(x, w) b0 = Relu(a) {constants} {sums} y = Neg(b8)"
+    program = Program.of(graphs.parsed(f"g (float[N, 4] x) => (float[N, 4] y) {w} {{ {nodes} }}"))
+    cuts = choose_cuts(program, {"x": np.ones((1, 4), np.float32)})
+    assert len(program.places(cuts)) == len(set(cuts)) == len(cuts) > 0
+
+
 def test_a_quantized_program_is_cut_behind_each_layer_of_roundings():
     program = Program.of(graphs.quantized())
     cuts = choose_cuts(program, {"x": np.ones((1, 4), np.float32)})

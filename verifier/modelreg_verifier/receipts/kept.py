@@ -32,10 +32,10 @@ class Kept:
 
 
 def write_kept(
-    salts: Sequence[bytes], layout: Layout, tensors: Sequence[Tensor], *, outputs: bool, cuts: bool
+    salts: Sequence[bytes], layout: Layout, tensors: Sequence[Tensor], *, outputs: bool, everything: bool
 ) -> list[bytes | memoryview]:
-    """The parts to write, one after the other: salts, inputs, outputs and cuts if they are to be kept."""
-    start, end, count = _header(layout, outputs, cuts)
+    """The parts to write, one after the other: salts and inputs, outputs if they are kept, or all tensors."""
+    start, end, count = _header(layout, outputs or everything, everything)
     return [start, b"".join(salts), end, *[tensor.data for tensor in tensors[:count]]]
 
 

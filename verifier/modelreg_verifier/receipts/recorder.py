@@ -66,8 +66,8 @@ class ReceiptRecorder:
         _require_readable(layout)
         try:
             committed = commit_to(layout, tensors, hashing=self._hashing)
-            outputs = self._keep_all or layout.sizes[1] <= _OUTPUTS_KEPT
-            kept = write_kept(committed.salts, layout, tensors, outputs=outputs, cuts=self._keep_all)
+            small = layout.sizes[1] <= _OUTPUTS_KEPT
+            kept = write_kept(committed.salts, layout, tensors, outputs=small, everything=self._keep_all)
             draft = Draft(self._ran(inference.loaded), request_id, client, committed, kept)
             signed, digest = self._journal.append(draft)
         except (FormatError, InputError) as error:

@@ -145,7 +145,8 @@ class SegmentWriter:
             self.close()
 
     def _open(self, size: int) -> int:
-        if self._size + size > self._retention.segment_bytes:
+        if self._descriptor is not None and self._size + size > self._retention.segment_bytes:
+            self._check_linked(self._descriptor)  # of a file that is gone, the next one could not be told
             self.close()
         if self._descriptor is None:
             path = self._directory / Place(self._epoch, self._segment + 1, 0, 0).name

@@ -219,7 +219,8 @@ class _Search:
 
     def _near(self, target: float, before: _Place | None) -> list[_Place]:
         reach, least = _REACH / self.count, before.share + _APART / self.count if before else 0.0
-        return [p for p in self._places if abs(p.share - target) <= reach and p.share >= least]
+        near = (place for place in self._places if abs(place.share - target) <= reach)
+        return [place for place in near if place.share >= least and place.adds(before)]
 
     def _cost(self, names: frozenset[str]) -> float:
         """Bytes to keep and hash, dearer where the runtime cannot fuse what it would fuse untraced."""
