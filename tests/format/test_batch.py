@@ -1,6 +1,5 @@
 """Batches against a reference by hand, and what a node could put in the place of a receipt."""
 
-import dataclasses
 import json
 import time
 
@@ -66,7 +65,7 @@ def receipt(seq, **changes):
         "seq": seq,
         "issued_at": 7,
     }
-    words = {item.name: word for item in dataclasses.fields(Receipt) if item.init and item.name not in fields}
+    words = {name: word for name in Receipt.__dataclass_fields__ if name not in fields}
     return Receipt(**{**words, **fields, **changes})
 
 

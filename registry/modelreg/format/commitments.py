@@ -34,9 +34,9 @@ _WIDTHS = {
     "FP32": 4,
     "FP64": 8,
     "BF16": 2,
-    "BYTES": 0,  # each element has its own
 }
-DATATYPES = frozenset(_WIDTHS)
+_STRINGS = "BYTES"
+DATATYPES = frozenset({*_WIDTHS, _STRINGS})
 
 _MAX_DIMS, _DIM_END = 16, 1 << 63
 MAX_CUTS = (1 << 16) - 1
@@ -67,22 +67,21 @@ class Tensor:
     data: bytes | memoryview = field(repr=False)
 
     def __post_init__(self) -> None:
-        data, dims, width = self.data, self.dims, _WIDTHS.get(self.datatype)
-        if width is None:
+        if self.datatype not in DATATYPES:
             raise FormatError("tensor datatype", expected=sorted(DATATYPES), found=ascii(self.datatype)[:40])
-        if dims and (len(dims) > _MAX_DIMS or min(dims) < 0 or max(dims) >= _DIM_END):
+        if self.dims and (len(self.dims) > _MAX_DIMS or not 0 <= min(self.dims) <= max(self.dims) < _DIM_END):
             raise FormatError(
-                "tensor dims", expected=f"at most {_MAX_DIMS}, each 0 to 2^63 - 1", found=dims[:20]
+                "tensor dims", expected=f"at most {_MAX_DIMS}, each 0 to 2^63 - 1", found=self.dims[:20]
             )
-        if not isinstance(data, bytes):
-            data = _octets(data)
-            object.__setattr__(self, "data", data)
-        if not width:
-            _check_strings(data, math.prod(dims))
-        elif len(data) != math.prod(dims) * width:
-            expected = f"{math.prod(dims) * width} bytes of {self.datatype}"
-            raise FormatError("tensor data", expected=expected, found=len(data))
-        if self.datatype == "BOOL" and bytes(data).strip(b"\0\1"):
+        if not isinstance(self.data, bytes):
+            object.__setattr__(self, "data", _octets(self.data))
+        size, count = len(self.data), math.prod(self.dims)
+        if self.datatype == _STRINGS:
+            _check_strings(self.data, count)
+        elif size != count * _WIDTHS[self.datatype]:
+            expected = f"{count * _WIDTHS[self.datatype]} bytes of {self.datatype}"
+            raise FormatError("tensor data", expected=expected, found=size)
+        if self.datatype == "BOOL" and bytes(self.data).strip(b"\0\1"):
             raise FormatError("tensor data", expected="BOOL of 0 and 1", found="another byte")
 
 
@@ -108,9 +107,7 @@ def _check_strings(data: bytes | memoryview, count: int) -> None:
 
 def commit(side: Side, salt: bytes, hashed: bytes) -> bytes:
     """The commitment, 32 bytes, to tensors whose `values` are `hashed`. Raises FormatError."""
-    if len(salt) != DIGEST_BYTES or len(hashed) != DIGEST_BYTES:
-        raise _other_lengths(salt, hashed)
-    return keccak256(side._value_ + salt + hashed)
+    return keccak256(side._value_ + _pair(salt, hashed))
 
 
 def check_opening(side: Side, commitment: bytes, salt: bytes, hashed: bytes) -> None:
@@ -122,9 +119,12 @@ def check_opening(side: Side, commitment: bytes, salt: bytes, hashed: bytes) -> 
         )
 
 
-def _other_lengths(salt: bytes, hashed: bytes) -> FormatError:
-    found = [len(salt), len(hashed)]
-    return FormatError("commitment", expected="salt and values of 32 bytes", found=found)
+def _pair(salt: bytes, hashed: bytes) -> bytes:
+    if len(salt) != DIGEST_BYTES or len(hashed) != DIGEST_BYTES:
+        raise FormatError(
+            "commitment", expected="salt and values of 32 bytes", found=[len(salt), len(hashed)]
+        )
+    return salt + hashed
 
 
 def cut_leaves(salts: Sequence[bytes], hashed: Sequence[bytes]) -> list[bytes]:
@@ -137,9 +137,7 @@ def cut_leaf(cut: int, salt: bytes, hashed: bytes) -> bytes:
     """The leaf of cut number `cut`, whose tensors have the `values` `hashed`."""
     if not 0 <= cut < MAX_CUTS:
         raise FormatError("trace cut", expected=f"0 to {MAX_CUTS - 1}", found=cut)
-    if len(salt) != DIGEST_BYTES or len(hashed) != DIGEST_BYTES:
-        raise _other_lengths(salt, hashed)
-    return keccak256(_LEAF + cut.to_bytes(2, "big") + salt + hashed)
+    return keccak256(_LEAF + cut.to_bytes(2, "big") + _pair(salt, hashed))
 
 
 def trace_root(leaves: Sequence[bytes]) -> bytes:

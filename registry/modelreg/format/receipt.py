@@ -41,7 +41,6 @@ _DOMAIN_HEAD = b"".join(map(keccak256, (_DOMAIN_TYPE, DOMAIN_NAME.encode(), DOMA
 
 _PACKED = Struct(">H20s32s32s32s20s32s32s32s32sQQQ32s")
 _WORDS = Struct(">32s30xH12x20s32s32s32s12x20s32s32s32s32s24xQ24xQ24xQ32s")
-_SIZES = [20, 32, 32, 32, 20, 32, 32, 32, 32, 32]  # of what is no number
 PACKED_BYTES = _PACKED.size
 SIGNED_BYTES = PACKED_BYTES + SIGNATURE_BYTES
 
@@ -74,8 +73,7 @@ def typed_digest(domain: Domain, struct: bytes) -> bytes:
 class Receipt:
     """What a node signs; the fields are those of section 1, in their order.
 
-    `node` and `client` are addresses of 20 bytes, `issued_at` is in Unix seconds, all other bytes are 32;
-    `values` has them all as integers and bytes.
+    `node` and `client` are addresses of 20 bytes, `issued_at` is in Unix seconds, all other bytes are 32.
 
     Raises:
         FormatError: another schema, a length that is not the field's, an integer beyond 2^53 - 1.
@@ -95,10 +93,26 @@ class Receipt:
     seq: int
     issued_at: int
     prev_receipt: bytes
-    values: tuple[int | bytes, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        words = (
+        if self.schema != SCHEMA:
+            raise FormatError("receipt schema", expected=SCHEMA, found=self.schema)
+        if not len(self.node) == len(self.client) == 20 or set(map(len, self._hashes)) != {32}:
+            raise FormatError("receipt", expected="addresses of 20 bytes, other bytes of 32")
+        numbers = self.epoch, self.seq, self.issued_at
+        if not 0 <= min(numbers) <= max(numbers) < INTEGER_END:
+            raise FormatError("receipt", expected="epoch, seq and issuedAt of 0 to 2^53 - 1", found=numbers)
+
+    @property
+    def _hashes(self) -> tuple[bytes, ...]:
+        commitments = self.input_commit, self.output_commit, self.trace_root
+        return self.plan_id, self.request_id, *commitments, self.runtime_fingerprint, self.prev_receipt
+
+    @property
+    def values(self) -> tuple[int | bytes, ...]:
+        """The fields in their order, as integers and bytes."""
+        return (
+            self.schema,
             self.node,
             self.release_id.value,
             self.plan_id,
@@ -108,15 +122,11 @@ class Receipt:
             self.output_commit,
             self.trace_root,
             self.runtime_fingerprint,
+            self.epoch,
+            self.seq,
+            self.issued_at,
+            self.prev_receipt,
         )
-        numbers = self.epoch, self.seq, self.issued_at
-        object.__setattr__(self, "values", (self.schema, *words, *numbers, self.prev_receipt))
-        if self.schema != SCHEMA:
-            raise FormatError("receipt schema", expected=SCHEMA, found=self.schema)
-        if [*map(len, words), len(self.prev_receipt)] != _SIZES:
-            raise FormatError("receipt", expected="addresses of 20 bytes, other bytes of 32")
-        if not 0 <= min(numbers) <= max(numbers) < INTEGER_END:
-            raise FormatError("receipt", expected="epoch, seq and issuedAt of 0 to 2^53 - 1", found=numbers)
 
     def __bytes__(self) -> bytes:
         return _PACKED.pack(*self.values)

@@ -8,7 +8,6 @@ from typing import Any, BinaryIO, NamedTuple
 from modelreg.errors import FormatError
 from modelreg.format import canonical, schema
 from modelreg.format.commitments import Tensor
-from modelreg.format.values import lay_out
 
 __all__ = [
     "Slot",
@@ -45,7 +44,8 @@ def rows(layout: Iterable[tuple[str, str, tuple[int, ...], int]]) -> list[list[A
 
 def table(tensors: Mapping[str, Tensor]) -> list[list[Any]]:
     """The rows of tensors."""
-    return rows(lay_out([tensors])[0].sets[0])
+    ordered = sorted(tensors.items())
+    return rows((name, item.datatype, item.dims, len(item.data)) for name, item in ordered)
 
 
 def payload(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:

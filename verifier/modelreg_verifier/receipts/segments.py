@@ -146,7 +146,7 @@ class SegmentWriter:
 
     def _open(self, size: int) -> int:
         if self._descriptor is not None and self._size + size > self._retention.segment_bytes:
-            self._check_linked(self._descriptor)  # of a file that is gone, the next one could not be told
+            self._check_linked(self._descriptor)  # the index would end at the gap
             self.close()
         if self._descriptor is None:
             path = self._directory / Place(self._epoch, self._segment + 1, 0, 0).name
